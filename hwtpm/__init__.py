@@ -1,0 +1,1 @@
+"""The hardware TPM model: engines, cryptography, TIS registers and the chip."""
