@@ -1,0 +1,1 @@
+"""The owners of state; each saves and restores what it owns."""

@@ -1,0 +1,1 @@
+"""Part 2: constants, handles, attributes and structures, one module per chapter."""
