@@ -1,0 +1,321 @@
+"""Elliptic curves: keys, ECDSA and point multiplication (Part 1, 44; FIPS 186-5; SP 800-186).
+
+Coordinates, scalars and signature halves are big-endian octet strings, padded to the size of the
+field or of the order (Part 1, 44.5.3).  Every curve of the table has a prime order, so its
+cofactor is 1 and a point on the curve is a point of the group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    Prehashed,
+    decode_dss_signature,
+    encode_dss_signature,
+)
+
+from hwtpm.crypto import ids
+from hwtpm.crypto.errors import BadKey, BadPoint, BadSignature, OutOfRange, UnsupportedAlgorithm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Point = tuple[bytes, bytes]
+"""The coordinates (x, y), each as long as the field."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Curve:
+    """One short Weierstrass curve y**2 = x**3 + a*x + b over the integers modulo p."""
+
+    id: int
+    name: str
+    p: int
+    a: int
+    b: int
+    gx: int
+    gy: int
+    n: int
+    h: int
+    group: ec.EllipticCurve
+    # ECDSA ignores which hash made a digest.  One algorithm per curve, whose size is the longest
+    # whole number of octets that needs no truncation by bits, serves every digest once it is
+    # brought to that size; see `_fit`.
+    ecdsa: ec.ECDSA
+    digest_size: int
+    bits: int = field(init=False)
+    field_size: int = field(init=False)
+    order_size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bits", self.p.bit_length())
+        object.__setattr__(self, "field_size", (self.p.bit_length() + 7) // 8)
+        object.__setattr__(self, "order_size", (self.n.bit_length() + 7) // 8)
+
+    def __repr__(self) -> str:
+        return f"<curve {self.name}>"
+
+    @property
+    def scalar_seed_size(self) -> int:
+        """Octets that `scalar_from` needs: the order's length and 64 bits more (Part 1, 44.6)."""
+        return (self.n.bit_length() + 64 + 7) // 8
+
+
+def _curve(
+    curve_id: int,
+    group: ec.EllipticCurve,
+    digest: Callable[[], hashes.HashAlgorithm],
+    p: int,
+    b: int,
+    gx: int,
+    gy: int,
+    n: int,
+) -> Curve:
+    algorithm = digest()
+    scheme = ec.ECDSA(Prehashed(algorithm))
+    return Curve(curve_id, group.name, p, p - 3, b, gx, gy, n, 1, group, scheme, algorithm.digest_size)
+
+
+# SP 800-186, 3.2.1.  In all four, a is -3 and the cofactor is 1.
+CURVES: Final[dict[int, Curve]] = {
+    curve.id: curve
+    for curve in (
+        _curve(
+            ids.NIST_P224,
+            ec.SECP224R1(),
+            hashes.SHA224,
+            p=2**224 - 2**96 + 1,
+            b=0xB4050A850C04B3ABF54132565044B0B7D7BFD8BA270B39432355FFB4,
+            gx=0xB70E0CBD6BB4BF7F321390B94A03C1D356C21122343280D6115C1D21,
+            gy=0xBD376388B5F723FB4C22DFE6CD4375A05A07476444D5819985007E34,
+            n=0xFFFFFFFFFFFFFFFFFFFFFFFFFFFF16A2E0B8F03E13DD29455C5C2A3D,
+        ),
+        _curve(
+            ids.NIST_P256,
+            ec.SECP256R1(),
+            hashes.SHA256,
+            p=2**256 - 2**224 + 2**192 + 2**96 - 1,
+            b=0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
+            gx=0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
+            gy=0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
+            n=0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
+        ),
+        _curve(
+            ids.NIST_P384,
+            ec.SECP384R1(),
+            hashes.SHA384,
+            p=2**384 - 2**128 - 2**96 + 2**32 - 1,
+            b=int(
+                "b3312fa7e23ee7e4988e056be3f82d19181d9c6efe814112"
+                "0314088f5013875ac656398d8a2ed19d2a85c8edd3ec2aef",
+                16,
+            ),
+            gx=int(
+                "aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b98"
+                "59f741e082542a385502f25dbf55296c3a545e3872760ab7",
+                16,
+            ),
+            gy=int(
+                "3617de4a96262c6f5d9e98bf9292dc29f8f41dbd289a147c"
+                "e9da3113b5f0b8c00a60b1ce1d7e819d7a431d7c90ea0e5f",
+                16,
+            ),
+            n=int(
+                "ffffffffffffffffffffffffffffffffffffffffffffffff"
+                "c7634d81f4372ddf581a0db248b0a77aecec196accc52973",
+                16,
+            ),
+        ),
+        _curve(
+            ids.NIST_P521,
+            ec.SECP521R1(),
+            hashes.SHA512,
+            p=2**521 - 1,
+            b=int(
+                "0051953eb9618e1c9a1f929a21a0b68540eea2da725b99b315f3b8b489918ef109e1"
+                "56193951ec7e937b1652c0bd3bb1bf073573df883d2c34f1ef451fd46b503f00",
+                16,
+            ),
+            gx=int(
+                "00c6858e06b70404e9cd9e3ecb662395b4429c648139053fb521f828af606b4d3dba"
+                "a14b5e77efe75928fe1dc127a2ffa8de3348b3c1856a429bf97e7e31c2e5bd66",
+                16,
+            ),
+            gy=int(
+                "011839296a789a3bc0045c8a5fb42c7d1bd998f54449579b446817afbd17273e662c"
+                "97ee72995ef42640c550b9013fad0761353c7086a272c24088be94769fd16650",
+                16,
+            ),
+            n=int(
+                "01fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffa"
+                "51868783bf2f966b7fcc0148f709a5d03bb5c9b8899c47aebb6fb71e91386409",
+                16,
+            ),
+        ),
+    )
+}
+
+
+def curve(curve_id: int) -> Curve:
+    """Return the parameters of a curve; UnsupportedAlgorithm when it is none of ours."""
+    try:
+        return CURVES[curve_id]
+    except KeyError:
+        raise UnsupportedAlgorithm(f"no curve 0x{curve_id:04x}") from None
+
+
+def on_curve(curve_id: int, x: bytes, y: bytes) -> bool:
+    """Say whether (x, y) is a point of the curve, each coordinate less than p (SP 800-56A, 5.6.2.3.3)."""
+    c = curve(curve_id)
+    u, v = int.from_bytes(x, "big"), int.from_bytes(y, "big")
+    return u < c.p and v < c.p and (v * v - (u * u + c.a) * u - c.b) % c.p == 0
+
+
+def scalar_from(curve_id: int, random: bytes) -> int:
+    """Return a private scalar in [1, n-1] made of random octets (Part 1, 44.6; FIPS 186-5, A.2.1).
+
+    *random* is `Curve.scalar_seed_size` octets, of which the low-order 64 + length(n) bits count.
+    """
+    c = curve(curve_id)
+    if len(random) != c.scalar_seed_size:
+        raise OutOfRange(f"{len(random)} random octets instead of {c.scalar_seed_size}")
+    value = int.from_bytes(random, "big") & ((1 << (c.n.bit_length() + 64)) - 1)
+    return value % (c.n - 1) + 1
+
+
+def _library_point(c: Curve, x: int, y: int) -> ec.EllipticCurvePublicKey:
+    try:
+        return ec.EllipticCurvePublicNumbers(x, y, c.group).public_key()
+    except ValueError:
+        raise BadPoint(f"not a point of {c.name}") from None
+
+
+def _fit(c: Curve, digest: bytes) -> bytes:
+    """Bring a digest to the size that the curve's ECDSA object takes, with the same value.
+
+    FIPS 186-5, 6.4: the leftmost length(n) bits count, as an integer; so a long digest loses its
+    tail, and leading zeros change nothing for a short one.
+    """
+    size = c.digest_size
+    if len(digest) <= size:
+        return digest.rjust(size, b"\0")
+    if size != c.order_size:
+        # P-521 has no hash of its length; nothing longer than SHA-512 exists in a TPM.
+        raise OutOfRange(f"a digest of {len(digest)} octets for {c.name}")
+    return digest[:size]
+
+
+class EccPrivate:
+    """A private key, with the library's live object, so that a signature costs no set-up."""
+
+    __slots__ = ("_d", "_key", "_next", "_public", "curve")
+
+    def __init__(self, curve_id: int, d: int | bytes) -> None:
+        """Make the key of scalar *d* (big-endian when octets); BadKey unless 0 < d < n."""
+        self.curve = curve(curve_id)
+        if not isinstance(d, int):
+            d = int.from_bytes(d, "big")
+        if not 0 < d < self.curve.n:
+            raise BadKey(f"a private scalar out of range for {self.curve.name}")
+        self._d = d
+        self._key = ec.derive_private_key(d, self.curve.group)
+        self._next: ec.EllipticCurvePrivateKey | None = None
+        self._public: Point | None = None
+
+    def __repr__(self) -> str:
+        return f"<private key on {self.curve.name}>"
+
+    @property
+    def d(self) -> bytes:
+        """The private scalar, as long as the order."""
+        return self._d.to_bytes(self.curve.order_size, "big")
+
+    @property
+    def public(self) -> Point:
+        """The public point (x, y)."""
+        if self._public is None:
+            numbers = self._key.public_key().public_numbers()
+            size = self.curve.field_size
+            self._public = numbers.x.to_bytes(size, "big"), numbers.y.to_bytes(size, "big")
+        return self._public
+
+    def sign(self, digest: bytes) -> tuple[bytes, bytes]:
+        """Return the ECDSA signature (r, s) of a digest of any size, each as long as the order.
+
+        OutOfRange only for P-521 and a digest of more than 64 octets.
+        """
+        c = self.curve
+        r, s = decode_dss_signature(self._key.sign(_fit(c, digest), c.ecdsa))
+        return r.to_bytes(c.order_size, "big"), s.to_bytes(c.order_size, "big")
+
+    def shared_x(self, x: bytes, y: bytes) -> bytes:
+        """Return the x-coordinate of the product of the scalar and a point (SP 800-56A, 5.7.1.2).
+
+        BadPoint when (x, y) is not on the curve.
+        """
+        point = _library_point(self.curve, int.from_bytes(x, "big"), int.from_bytes(y, "big"))
+        return self._key.exchange(ec.ECDH(), point)
+
+    def multiply(self, x: bytes, y: bytes) -> Point:
+        """Return the product of the scalar and the point (x, y); BadPoint when that is not on the curve.
+
+        The library gives the x-coordinates of d*P and of (d+1)*P; together with P they decide the
+        y-coordinate of d*P.  With P = (x0, y0), d*P = (x1, y1) and (d+1)*P = (x2, -), the addition
+        law says (y1 - y0)**2 = (x0 + x1 + x2) * (x1 - x0)**2, and both squares of y are known from
+        the curve's equation, so y1 is what remains divided by 2*y0.  y0 is not zero, for a point of
+        order two cannot be in a group of odd prime order.
+        """
+        c, p = self.curve, self.curve.p
+        x0, y0 = int.from_bytes(x, "big"), int.from_bytes(y, "big")
+        point = _library_point(c, x0, y0)
+        # For these two the addition law above has a zero denominator or no result.
+        if self._d == 1:
+            return x0.to_bytes(c.field_size, "big"), y0.to_bytes(c.field_size, "big")
+        if self._d == c.n - 1:
+            return x0.to_bytes(c.field_size, "big"), (p - y0).to_bytes(c.field_size, "big")
+        if self._next is None:
+            self._next = ec.derive_private_key(self._d + 1, c.group)
+        product = self._key.exchange(ec.ECDH(), point)
+        x1 = int.from_bytes(product, "big")
+        x2 = int.from_bytes(self._next.exchange(ec.ECDH(), point), "big")
+        squares = (x0**3 + x1**3 + c.a * (x0 + x1) + 2 * c.b) % p
+        y1 = (squares - (x0 + x1 + x2) * (x1 - x0) ** 2) * pow(2 * y0, -1, p) % p
+        return product, y1.to_bytes(c.field_size, "big")
+
+
+class EccPublic:
+    """A public key, with the library's live object."""
+
+    __slots__ = ("_key", "curve", "point")
+
+    def __init__(self, curve_id: int, x: bytes, y: bytes) -> None:
+        """Make the key of a point; BadPoint when it is not on the curve."""
+        self.curve = curve(curve_id)
+        u, v = int.from_bytes(x, "big"), int.from_bytes(y, "big")
+        self._key = _library_point(self.curve, u, v)
+        size = self.curve.field_size
+        self.point: Point = u.to_bytes(size, "big"), v.to_bytes(size, "big")
+
+    def verify(self, digest: bytes, r: bytes, s: bytes) -> None:
+        """Return if (r, s) is an ECDSA signature of *digest* by this key, else raise BadSignature."""
+        signature = encode_dss_signature(int.from_bytes(r, "big"), int.from_bytes(s, "big"))
+        try:
+            self._key.verify(signature, _fit(self.curve, digest), self.curve.ecdsa)
+        except InvalidSignature:
+            raise BadSignature(f"ECDSA on {self.curve.name}") from None
+
+
+def point_multiply(curve_id: int, d: int, point: Point) -> Point:
+    """Return d * point.  BadPoint when *point* is not on the curve or the product is at infinity."""
+    c = curve(curve_id)
+    d %= c.n
+    if not d:
+        if not on_curve(curve_id, *point):
+            raise BadPoint(f"not a point of {c.name}")
+        raise BadPoint("the product is the point at infinity")
+    return EccPrivate(curve_id, d).multiply(*point)
