@@ -1,0 +1,106 @@
+"""What a command handler works on, and the registry of handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from struct import Struct
+from typing import Any, TypeVar, get_type_hints
+
+from hwtpm.errors import TpmError
+from hwtpm.tpm2.requests.command import Command, response_of
+from hwtpm.tpm2.state.clock import Clock
+from hwtpm.tpm2.state.hierarchy import Hierarchies
+from hwtpm.tpm2.state.lockout import Lockout
+from hwtpm.tpm2.state.nv import NvMemory
+from hwtpm.tpm2.state.objects import Objects
+from hwtpm.tpm2.state.owner import Owner
+from hwtpm.tpm2.state.pcr import Pcrs
+from hwtpm.tpm2.state.power import Power
+from hwtpm.tpm2.state.random import Random
+from hwtpm.tpm2.state.sessions import Sessions
+from hwtpm.tpm2.types.constants import TPM_RC_CANCELED
+from hwtpm.wire import Wire, first_is_sized, handle_area, parameter_reader, parameter_writer, reader_of
+
+
+class Tpm:
+    """One TPM 2.0: its owners of state, and the circumstances of the command in progress.
+
+    *entropy* gives that many random octets; *now* gives milliseconds that never go back.
+    """
+
+    def __init__(self, entropy: Callable[[int], bytes], now: Callable[[], int]) -> None:
+        self.random = Random(entropy)
+        self.power = Power()
+        self.clock = Clock(now)
+        self.hierarchies = Hierarchies()
+        self.lockout = Lockout(self.clock)
+        self.pcrs = Pcrs()
+        self.objects = Objects()
+        self.sessions = Sessions()
+        self.nv = NvMemory()
+        self.owners: tuple[Owner, ...] = (
+            self.power, self.clock, self.hierarchies, self.lockout, self.pcrs, self.objects, self.sessions, self.nv,
+        )
+        self.locality = 0
+        self.cancel_requested = False  # set from another thread, cleared when a command begins
+        self.command_code = 0
+        self.session_handles: tuple[int, ...] = ()  # of the authorization area, in order
+
+    def cancelled(self) -> bool:
+        """Tell whether the command in progress has been asked to end."""
+        return self.cancel_requested
+
+    def check_cancel(self) -> None:
+        """Raise TPM_RC_CANCELED if the command in progress has been asked to end."""
+        if self.cancel_requested:
+            raise TpmError(TPM_RC_CANCELED)
+
+
+class Entry:
+    """What the dispatcher needs to know of one command; compiled on its first use."""
+
+    def __init__(self, run: Callable[[Tpm, Any], Any], request: type[Command[Any]]) -> None:
+        self.run, self.request = run, request
+
+    @cached_property
+    def plan(self) -> Plan:
+        return Plan(self.run, self.request)
+
+
+class Plan:
+    """The compiled codecs and derived properties of one command."""
+
+    __slots__ = ("auth_count", "decryptable", "encryptable", "handle_count", "handle_readers", "no_sessions", "read",
+                 "request", "response_handle", "roles", "run", "take_handles", "write")
+
+    def __init__(self, run: Callable[[Tpm, Any], Any], request: type[Command[Any]]) -> None:
+        response = response_of(request)
+        area = handle_area(request)
+        self.run = run
+        self.request = request
+        self.handle_count = len(area)
+        self.roles = tuple(m.role.value for m in area if m.role is not None)
+        self.auth_count = sum(1 for role in self.roles if role)
+        self.take_handles = Struct(f">{len(area)}I").unpack_from
+        self.handle_readers = tuple(reader_of(m.type) for m in area)
+        self.read = parameter_reader(request)
+        self.write = parameter_writer(response)
+        out = handle_area(response)
+        self.response_handle = out[0].name if out else ""
+        self.decryptable = first_is_sized(request)
+        self.encryptable = first_is_sized(response)
+        self.no_sessions = request.NO_SESSIONS
+
+
+COMMANDS: dict[int, Entry] = {}
+H = TypeVar("H", bound=Callable[[Tpm, Any], Wire])
+
+
+def handles(run: H) -> H:
+    """Register *run* as the handler of the request class that its annotation names."""
+    request = get_type_hints(run)["cmd"]
+    if request.CC in COMMANDS:
+        raise ValueError(f"two handlers for {request.__name__}")
+    COMMANDS[request.CC] = Entry(run, request)
+    return run
