@@ -205,11 +205,15 @@ class RsaPrivate(RsaPublic):
         if self._parts is None:
             import gmpy2
 
-            self._parts = (
-                int(gmpy2.invert(self.e, self.p - 1)),
-                int(gmpy2.invert(self.e, self.q - 1)),
-                int(gmpy2.invert(self.q, self.p)),
-            )
+            try:
+                self._parts = (
+                    int(gmpy2.invert(self.e, self.p - 1)),
+                    int(gmpy2.invert(self.e, self.q - 1)),
+                    int(gmpy2.invert(self.q, self.p)),
+                )
+            except ZeroDivisionError:
+                # Only factors that are not prime have a divisor in common.
+                raise BadKey("the factors of the modulus are not prime") from None
         return self._parts
 
     def _library_private(self) -> rsa.RSAPrivateKey:
