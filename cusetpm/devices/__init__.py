@@ -1,0 +1,1 @@
+"""Front ends: the files and sockets through which tools reach a vTPM."""

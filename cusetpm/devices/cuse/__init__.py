@@ -1,0 +1,1 @@
+"""The character device: the raw /dev/cuse protocol of Linux."""

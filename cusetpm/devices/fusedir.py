@@ -1,0 +1,168 @@
+"""A directory of TPM device files, mounted through FUSE: `DIR/tpm0` and so on.
+
+One process has at most one such directory at a time, because pyfuse3 keeps its session in module
+variables; it holds as many devices as wanted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from cusetpm.transport import Transport
+
+if TYPE_CHECKING:
+    from cusetpm.devices.fuseops import Operations
+
+_mounted = threading.Lock()
+"""Held while this process has a mount."""
+
+
+class FuseDirectory:
+    """A mount at *path* with one file for each of *devices*, which maps file names to transports.
+
+    *mode* is that of the files; one that lets other users in makes the mount visible to them, which an
+    ordinary user may do only if /etc/fuse.conf has user_allow_other.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], devices: Mapping[str, Transport], *, mode: int = 0o600
+    ) -> None:
+        self.path = os.path.abspath(path)
+        self._devices = dict(devices)
+        self._mode = mode
+        self._thread: threading.Thread | None = None
+        self._operations: Operations | None = None
+        self._mount_tried = threading.Event()
+        self._refused: OSError | None = None
+
+    def start(self) -> None:
+        """The mount answers from now on, served by a thread of its own.
+
+        What a killed process left mounted at the path is unmounted first.  Raises OSError, with one
+        clear line: ENODEV or EACCES if there is no /dev/fuse for this process, EBUSY if this process
+        already has a mount, EPERM with libfuse's own words if mounting is refused, and what the
+        directory itself gives.
+        """
+        _check_fuse()
+        _unmount_stale(self.path)
+        if not os.path.isdir(self.path):
+            raise NotADirectoryError(errno.ENOTDIR, "not a directory to mount on", self.path)
+        from cusetpm.devices.fuseops import Operations
+
+        if not _mounted.acquire(blocking=False):
+            raise OSError(errno.EBUSY, "this process already serves a FUSE directory", self.path)
+        self._operations = Operations(self._devices, self._mode)
+        self._refused = None
+        self._mount_tried.clear()
+        self._thread = threading.Thread(target=self._serve, name=f"fuse {self.path}", daemon=True)
+        self._thread.start()
+        self._mount_tried.wait()
+        try:
+            self._answers()
+        except OSError:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """The mount is gone and its thread joined; safe to call twice.
+
+        Commands in progress are asked to end, and waited for.
+        """
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        import pyfuse3
+        import trio
+
+        token = pyfuse3.trio_token
+        # Without a token mounting was refused, or the mount has gone by itself.
+        if token is not None:
+            with contextlib.suppress(trio.RunFinishedError):
+                trio.from_thread.run_sync(self._terminate, trio_token=token)
+        thread.join()
+
+    def _answers(self) -> None:
+        """Return once the mount has answered.  Raises OSError if there is none."""
+        if self._refused is not None:
+            raise self._refused
+        os.stat(self.path)
+        for name in self._devices:
+            os.stat(os.path.join(self.path, name))
+
+    def _terminate(self) -> None:
+        import pyfuse3
+
+        assert self._operations is not None
+        self._operations.cancel()
+        pyfuse3.terminate()
+
+    def _serve(self) -> None:
+        import pyfuse3
+        import trio
+
+        assert self._operations is not None
+        options = {"fsname=cusetpm", "default_permissions"}
+        if self._mode & 0o066:
+            options.add("allow_other")
+        said: list[str] = []
+        try:
+            try:
+                with _stderr_kept(said):
+                    pyfuse3.init(self._operations, self.path, options)
+            except RuntimeError as error:
+                why = said[-1] if said else str(error)
+                self._refused = OSError(errno.EPERM, f"cannot mount a FUSE directory: {why}", self.path)
+                return
+            finally:
+                self._mount_tried.set()
+            try:
+                trio.run(self._operations.serve)
+            finally:
+                pyfuse3.close(unmount=True)
+        finally:
+            _mounted.release()
+
+
+def _check_fuse() -> None:
+    """Raise OSError unless this process may open /dev/fuse and mount."""
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise OSError(errno.ENODEV, "no FUSE on this machine (modprobe fuse)", "/dev/fuse") from None
+    except OSError as error:
+        raise OSError(error.errno, f"FUSE cannot be used: {error.strerror}", "/dev/fuse") from None
+    if os.geteuid() != 0 and shutil.which("fusermount3") is None:
+        raise OSError(errno.ENOENT, "an ordinary user needs fusermount3 (package fuse3)", "fusermount3")
+
+
+def _unmount_stale(path: str) -> None:
+    """A mount whose process is gone is unmounted."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
+            raise
+        subprocess.run(["fusermount3", "-u", "-z", path], check=False, capture_output=True)
+
+
+@contextlib.contextmanager
+def _stderr_kept(said: list[str]) -> Iterator[None]:
+    """Add what libfuse and fusermount3 print to *said*, line by line, instead of printing it."""
+    with tempfile.TemporaryFile() as kept:
+        saved = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            kept.seek(0)
+            said.extend(kept.read().decode(errors="replace").split("\n")[:-1])

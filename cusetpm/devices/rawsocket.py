@@ -1,0 +1,180 @@
+"""A unix socket that carries raw commands: a whole command in, its whole response out.
+
+This is the convention of go-tpm, which opens a new connection for each command; clients that keep
+theirs, or send several commands ahead, are served as well.  What a client left in the TPM stays when
+it goes, as with /dev/tpm0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import shlex
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from cusetpm.devices.session import TPM_BUFSIZE
+from cusetpm.transport import Transport
+
+log = logging.getLogger(__name__)
+
+MAX_PATH = 107
+"""The longest path of a unix socket on Linux, in octets."""
+
+_SIZE_END = 6  # The size is octets 2 to 5 of a command.
+_HEADER = 10
+
+
+def tcti(path: str | os.PathLike[str]) -> str:
+    """Return the TCTI configuration with which tpm2-tools reach the socket at *path*.
+
+    tpm2-tss has no TCTI for a unix socket with nothing but commands, so its `cmd` TCTI runs a relay
+    (see cusetpm.devices.relay) for as long as the tool runs.
+    """
+    relay = Path(__file__).with_name("relay.py")
+    return "cmd:exec " + shlex.join([sys.executable, "-I", "-S", os.fspath(relay), os.path.abspath(path)])
+
+
+class RawSocket:
+    """A listening socket at a path, in front of a transport; one thread for each connection."""
+
+    def __init__(self, path: str | os.PathLike[str], transport: Transport) -> None:
+        self.path = os.path.abspath(path)
+        self._transport = transport
+        self._listener: socket.socket | None = None
+        self._inode = (0, 0)
+        self._lock = threading.Lock()
+        self._connections: dict[socket.socket, threading.Thread] = {}
+        self._executing: set[socket.socket] = set()
+        self._stopping = threading.Event()
+        self._acceptor: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Connections are accepted from now on, at a socket of mode 0600.
+
+        A socket file that a killed process left behind is replaced.  Raises OSError: ENAMETOOLONG for
+        a path of more than 107 octets, EADDRINUSE if somebody listens there, or what bind() says.
+        """
+        if len(os.fsencode(self.path)) > MAX_PATH:
+            why = f"the path of a unix socket has at most {MAX_PATH} octets"
+            raise OSError(errno.ENAMETOOLONG, why, self.path)
+        self._remove_stale()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(self.path)
+            # Nobody can connect before listen(), so the mode is never too open.
+            os.chmod(self.path, 0o600)
+            listener.listen(128)
+        except OSError as error:
+            listener.close()
+            raise OSError(error.errno, error.strerror, self.path) from None
+        found = os.stat(self.path)
+        self._inode = (found.st_dev, found.st_ino)
+        self._listener = listener
+        self._stopping.clear()
+        self._acceptor = threading.Thread(
+            target=self._accept, args=(listener,), name=f"accept {self.path}", daemon=True
+        )
+        self._acceptor.start()
+
+    def stop(self) -> None:
+        """The socket is gone, every connection closed, every thread joined; safe to call twice.
+
+        A command in progress is asked to end.
+        """
+        listener, self._listener = self._listener, None
+        if listener is None:
+            return
+        with contextlib.suppress(OSError):
+            found = os.stat(self.path)
+            if (found.st_dev, found.st_ino) == self._inode:
+                os.unlink(self.path)
+        self._stopping.set()
+        listener.shutdown(socket.SHUT_RDWR)  # This, not close(), ends a blocking accept().
+        assert self._acceptor is not None
+        self._acceptor.join()
+        listener.close()
+        with self._lock:
+            connections = dict(self._connections)
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        if self._executing:
+            self._transport.cancel()
+        for thread in connections.values():
+            thread.join()
+
+    def _remove_stale(self) -> None:
+        """A socket file at the path that nobody listens to is removed."""
+        probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            probe.connect(self.path)
+        except ConnectionRefusedError:
+            # Anything but a socket refuses as well, and then bind() says that the path is taken.
+            if Path(self.path).is_socket():
+                os.unlink(self.path)
+        except OSError:
+            pass
+        finally:
+            probe.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ECONNABORTED):
+                    log.warning("%s: no connection accepted: %s", self.path, error.strerror)
+                    self._stopping.wait(0.1)
+                    continue
+                return
+            thread = threading.Thread(
+                target=self._serve, args=(connection,), name=f"serve {self.path}", daemon=True
+            )
+            with self._lock:
+                self._connections[connection] = thread
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                self._exchange(connection)
+        except OSError as error:
+            log.debug("%s: a client went away: %s", self.path, error)
+        except Exception:
+            # A transport that fails ends this connection, never the front end.
+            log.exception("%s: a command failed", self.path)
+        finally:
+            with self._lock:
+                self._connections.pop(connection, None)
+
+    def _exchange(self, connection: socket.socket) -> None:
+        """Serve one connection until its end, or until a header that cannot be right."""
+        receive, send, execute = connection.recv, connection.sendall, self._transport.execute
+        executing = self._executing
+        data = b""
+        while True:
+            piece = receive(TPM_BUFSIZE)
+            if not piece:
+                return
+            data = data + piece if data else piece
+            while len(data) >= _SIZE_END:
+                size = int.from_bytes(data[2:_SIZE_END], "big")
+                if not _HEADER <= size <= TPM_BUFSIZE:
+                    # Where the next command starts is unknown.  The TPM itself says what is wrong: the
+                    # octets passed on are not as many as their header claims.
+                    send(execute(data[:_HEADER]))
+                    return
+                if len(data) < size:
+                    break
+                command, data = (data, b"") if len(data) == size else (data[:size], data[size:])
+                executing.add(connection)
+                try:
+                    response = execute(command)
+                finally:
+                    executing.discard(connection)
+                send(response)
