@@ -1,0 +1,144 @@
+"""What this TPM implements: limits, algorithms and identity (the implementation-specific values of Part 2).
+
+Everything here is a choice of ours, by the names that Part 2 uses in its tables.  Interface types accept
+exactly the algorithms of these sets, so an algorithm is added by extending its set (and the union arms and
+commands that need to know it).  Sizes are octets, times seconds, unless a name or comment says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hwtpm.crypto import ids
+
+# Algorithms.
+
+HASHES: Final = frozenset({ids.SHA1, ids.SHA256, ids.SHA384, ids.SHA512})
+DIGEST_SIZE: Final = {ids.SHA1: 20, ids.SHA256: 32, ids.SHA384: 48, ids.SHA512: 64}
+MAX_DIGEST_SIZE: Final = 64
+HASH_COUNT: Final = len(HASHES)
+PCR_BANKS: Final = (ids.SHA1, ids.SHA256, ids.SHA384)  # in the order of TPM_CAP_PCRS
+
+SYMMETRIC: Final = frozenset({ids.AES})  # block ciphers
+SYM_MODES: Final = frozenset({ids.CTR, ids.OFB, ids.CBC, ids.CFB, ids.ECB})
+AES_KEY_BITS: Final = frozenset({128, 192, 256})
+MAX_SYM_KEY_BITS: Final = 256
+MAX_SYM_KEY_BYTES: Final = 32
+MAX_SYM_KEY: Final = MAX_SYM_KEY_BYTES
+MAX_SYM_BLOCK_SIZE: Final = 16
+MAX_SYM_DATA: Final = 128  # of a sealed data object (Part 2, 11.1.14 gives 128)
+
+ASYMMETRIC: Final = frozenset({0x0001, 0x0023})  # TPM_ALG_RSA, TPM_ALG_ECC
+RSA_KEY_BITS: Final = frozenset({1024, 2048, 3072, 4096})
+MAX_RSA_KEY_BITS: Final = 4096
+MAX_RSA_KEY_BYTES: Final = MAX_RSA_KEY_BITS // 8
+RSA_DEFAULT_PUBLIC_EXPONENT: Final = 65537
+ECC_CURVES: Final = (ids.NIST_P256, ids.NIST_P384, ids.NIST_P521)
+MAX_ECC_KEY_BYTES: Final = 66
+# TPM_ALG_RSASSA, RSAPSS, RSAES, OAEP.
+RSA_SIGNING_SCHEMES: Final = frozenset({0x0014, 0x0016})
+RSA_ENCRYPTION_SCHEMES: Final = frozenset({0x0015, 0x0017})
+# TPM_ALG_ECDSA, ECDAA, ECSCHNORR; ECDH, ECMQV.
+ECC_SIGNING_SCHEMES: Final = frozenset({0x0018, 0x001A, 0x001C})
+ECC_KEY_EXCHANGES: Final = frozenset({0x0019, 0x001D})
+# TPM_ALG_MGF1, KDF1_SP800_56A, KDF2, KDF1_SP800_108.
+KDFS: Final = frozenset({0x0007, 0x0020, 0x0021, 0x0022})
+
+# PCRs and localities.
+
+IMPLEMENTATION_PCR: Final = 24
+PLATFORM_PCR: Final = 24
+PCR_SELECT_MIN: Final = 3
+PCR_SELECT_MAX: Final = 3
+HCRTM_PCR: Final = 0
+DRTM_PCR: Final = 17
+NUM_STATIC_PCR: Final = 16
+NUM_LOCALITIES: Final = 5
+
+# Objects and sessions.  A TPM without a resource manager in front holds more than the three of each that
+# hardware offers; nothing depends on the low limit.
+
+MAX_LOADED_OBJECTS: Final = 16
+MAX_LOADED_SESSIONS: Final = 16
+MAX_ACTIVE_SESSIONS: Final = 64
+MAX_SESSION_NUM: Final = 3  # sessions of one command
+MAX_HANDLE_NUM: Final = 3  # handles of one command
+MIN_EVICT_OBJECTS: Final = 7  # the PC Client profile asks for 7 persistent objects
+MAX_EVICT_OBJECTS: Final = 64
+CONTEXT_GAP_MAX: Final = 0xFFFF
+MAX_CONTEXT_SIZE: Final = 3600  # of a context blob, so that a ContextLoad fits into MAX_COMMAND_SIZE
+
+# Buffers.
+
+MAX_COMMAND_SIZE: Final = 4096
+MAX_RESPONSE_SIZE: Final = 4096
+MAX_DIGEST_BUFFER: Final = 1024
+MAX_NV_BUFFER_SIZE: Final = 1024
+MAX_CAP_BUFFER: Final = 1024
+MAX_RNG_ENTROPY_SIZE: Final = 64
+MAX_ALG_LIST_SIZE: Final = 64
+LABEL_MAX_BUFFER: Final = 48  # octets of a label or context in derivation: the largest ECC parameter or 32
+MAX_CAP_DATA: Final = MAX_CAP_BUFFER - 4 - 4  # without the capability and the count
+MAX_CAP_ALGS: Final = MAX_CAP_DATA // 6
+MAX_CAP_HANDLES: Final = MAX_CAP_DATA // 4
+MAX_CAP_CC: Final = MAX_CAP_DATA // 4
+MAX_TPM_PROPERTIES: Final = MAX_CAP_DATA // 8
+MAX_PCR_PROPERTIES: Final = MAX_CAP_DATA // (4 + 1 + PCR_SELECT_MAX)
+MAX_ECC_CURVES: Final = MAX_CAP_DATA // 2
+MAX_TAGGED_POLICIES: Final = MAX_CAP_DATA // (4 + 2 + MAX_DIGEST_SIZE)
+MAX_ACT_DATA: Final = MAX_CAP_DATA // 12
+MAX_AC_CAPABILITIES: Final = MAX_CAP_DATA // 8
+
+# NV memory.
+
+MAX_NV_INDEX_SIZE: Final = 2048
+NV_MEMORY_SIZE: Final = 128 * 1024 + 65 * 704  # room for 64 persistent RSA 4096 keys besides the indices
+RAM_INDEX_SPACE: Final = 4096  # orderly indices, which live in RAM until the next shutdown
+MIN_COUNTER_INDICES: Final = 8
+NV_COUNTERS_MAX: Final = 0  # no limit of its own
+
+# Secrets.
+
+PRIMARY_SEED_SIZE: Final = 64
+PROOF_SIZE: Final = 64
+CONTEXT_INTEGRITY_HASH_ALG: Final = ids.SHA512
+CONTEXT_INTEGRITY_HASH_SIZE: Final = 64
+CONTEXT_ENCRYPT_ALG: Final = ids.AES
+CONTEXT_ENCRYPT_KEY_BITS: Final = 256
+CONTEXT_ENCRYPT_KEY_BYTES: Final = 32
+
+# Time.
+
+NV_CLOCK_UPDATE_INTERVAL: Final = 12  # Clock is written to NV each 2**12 ms
+CLOCK_UPDATE_MS: Final = 1 << NV_CLOCK_UPDATE_INTERVAL
+ORDERLY_BITS: Final = 8
+MAX_ORDERLY_COUNT: Final = (1 << ORDERLY_BITS) - 1  # an orderly counter reaches NV every 256 increments
+
+# Dictionary attack protection after TPM2_Clear and of a new TPM.  These are swtpm's values, so that scripts
+# that count failures behave alike.
+DA_MAX_TRIES: Final = 3
+DA_RECOVERY_TIME: Final = 1000
+DA_LOCKOUT_RECOVERY: Final = 1000
+
+# ECC commit: the number of TPM2_Commit results that can be open, a power of two.
+SPLIT_MAX: Final = 128
+
+# Identity.
+
+MANUFACTURER: Final = int.from_bytes(b"CUSE", "big")
+VENDOR_STRINGS: Final = (int.from_bytes(b"cuse", "big"), int.from_bytes(b"tpm\0", "big"), 0, 0)
+VENDOR_TPM_TYPE: Final = 1
+FIRMWARE_VERSION_1: Final = 0x00000001  # major 0, minor 1: the release of this package
+FIRMWARE_VERSION_2: Final = 0x00000000  # patch
+SPEC_FAMILY: Final = 0x322E3000  # "2.0"
+SPEC_LEVEL: Final = 0
+SPEC_VERSION: Final = 185
+SPEC_ERRATA: Final = 0
+SPEC_YEAR: Final = 0  # zero since version 185 (Part 2, 6.1)
+PS_FAMILY_INDICATOR: Final = 1  # TPM_PS_PC: behaves as a PC Client TPM, whose specification is 1.06
+PS_LEVEL: Final = 0
+PS_REVISION: Final = 0x0106
+PS_DAY_OF_YEAR: Final = 0
+PS_YEAR: Final = 0
+MEMORY_ATTRIBUTES: Final = 0x6  # TPMA_MEMORY: shared NV, persistent objects are copied to RAM
+MODES: Final = 0  # TPMA_MODES: no FIPS claim
