@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Generic, TypeVar, get_args
 
-from hwtpm.wire import Wire
+from hwtpm.tpm2.types.attributes import (
+    TPMA_CC_CHANDLES_SHIFT,
+    TPMA_CC_COMMANDINDEX,
+    TPMA_CC_EXTENSIVE,
+    TPMA_CC_FLUSHED,
+    TPMA_CC_NV,
+    TPMA_CC_RHANDLE,
+    TPMA_CC_V,
+)
+from hwtpm.wire import Wire, handle_area
 
 R = TypeVar("R", bound=Wire)
 
@@ -32,6 +41,21 @@ def response_of(request: type[Command[Any]]) -> type[Wire]:
             if isinstance(argument, type):
                 return argument
     raise TypeError(f"{request.__name__} does not name its response")
+
+
+def tpma_cc(request: type[Command[Any]]) -> int:
+    """Return the command attributes of *request*, a TPMA_CC (Part 2, 8.9)."""
+    attributes = request.CC & (TPMA_CC_COMMANDINDEX | TPMA_CC_V)
+    attributes |= len(handle_area(request)) << TPMA_CC_CHANDLES_SHIFT
+    if request.NV:
+        attributes |= TPMA_CC_NV
+    if request.EXTENSIVE:
+        attributes |= TPMA_CC_EXTENSIVE
+    if request.FLUSHED:
+        attributes |= TPMA_CC_FLUSHED
+    if handle_area(response_of(request)):
+        attributes |= TPMA_CC_RHANDLE
+    return attributes
 
 
 class Empty(Wire):
