@@ -38,3 +38,7 @@ class TpmError(Exception):
 
 class ProtocolError(Exception):
     """A peer broke a protocol: a ring, a register interface, a device, a manager message."""
+
+
+class StateError(Exception):
+    """Stored state cannot be used: damaged, of another version, or not ours."""

@@ -1,0 +1,17 @@
+"""Part 3: what each command does, one module per chapter."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_MODULES = (
+    "asymmetric", "attestation", "capability", "clock", "context", "dictionary_attack", "hierarchy", "nv", "object",
+    "pcr", "persistent", "policy", "primary", "random", "sequence", "session", "signing", "startup", "symmetric",
+    "testing",
+)
+
+
+def load() -> None:
+    """Have every handler registered."""
+    for module in _MODULES:
+        import_module(f"{__name__}.{module}")

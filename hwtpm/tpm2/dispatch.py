@@ -1,0 +1,134 @@
+"""Bytes in, bytes out: one command, in the order of checks of Part 3, 5.2 to 5.9."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+
+from hwtpm.errors import TpmError
+from hwtpm.tpm2 import entity
+from hwtpm.tpm2.auth import SessionArea
+from hwtpm.tpm2.context import COMMANDS, Plan, Tpm
+from hwtpm.tpm2.profile import MAX_COMMAND_SIZE
+from hwtpm.tpm2.types.constants import (
+    TPM_CC_GetCapability,
+    TPM_CC_GetTestResult,
+    TPM_CC_Startup,
+    TPM_RC_AUTH_CONTEXT,
+    TPM_RC_AUTH_MISSING,
+    TPM_RC_BAD_TAG,
+    TPM_RC_COMMAND_CODE,
+    TPM_RC_COMMAND_SIZE,
+    TPM_RC_FAILURE,
+    TPM_RC_INITIALIZE,
+    TPM_RC_INSUFFICIENT,
+    TPM_RC_SIZE,
+    TPM_RC_SUCCESS,
+    TPM_ST_NO_SESSIONS,
+    TPM_ST_RSP_COMMAND,
+    TPM_ST_SESSIONS,
+)
+
+_HEADER = Struct(">HII")
+_unpack_header, _pack_header = _HEADER.unpack_from, _HEADER.pack
+_pack_u32 = Struct(">I").pack
+_IN_FAILURE_MODE = (TPM_CC_GetTestResult, TPM_CC_GetCapability)
+
+
+def error_response(rc: int) -> bytes:
+    """Return the ten octets that answer a command with the response code *rc* (Part 3, 6.1)."""
+    return _pack_header(TPM_ST_RSP_COMMAND if rc == TPM_RC_BAD_TAG else TPM_ST_NO_SESSIONS, 10, rc)
+
+
+def execute(tpm: Tpm, command: bytes) -> bytes:
+    """Run one command and return its response; every TpmError becomes a response code."""
+    try:
+        return _execute(tpm, command)
+    except TpmError as error:
+        return error_response(error.rc)
+
+
+def _execute(tpm: Tpm, command: bytes) -> bytes:
+    plan, tag, code = _header(tpm, command)
+    tpm.command_code = code
+    off = 10
+    handles: tuple[int, ...] = ()
+    if plan.handle_count:
+        handles, off = _handles(tpm, plan, command)
+    if tag == TPM_ST_NO_SESSIONS:
+        if plan.auth_count:
+            raise TpmError(TPM_RC_AUTH_MISSING)
+        tpm.session_handles = ()
+        request, end = plan.read(command, off, *handles)
+        if end != len(command):
+            raise TpmError(TPM_RC_SIZE)
+        response = plan.run(tpm, request)
+        if not plan.no_sessions:
+            tpm.sessions.exclusive = 0
+        parameters = plan.write(response)
+        if plan.response_handle:
+            parameters = _pack_u32(getattr(response, plan.response_handle)) + parameters
+        return _pack_header(TPM_ST_NO_SESSIONS, 10 + len(parameters), TPM_RC_SUCCESS) + parameters
+    if plan.no_sessions:
+        raise TpmError(TPM_RC_AUTH_CONTEXT)
+    area = SessionArea.parse(tpm, plan, code, handles, command, off)
+    area.authorize(tpm)
+    area.decrypt(tpm)
+    tpm.session_handles = tuple([use.handle for use in area.uses])
+    request, end = plan.read(area.parameters, 0, *handles)
+    if end != len(area.parameters):
+        raise TpmError(TPM_RC_SIZE)
+    response = plan.run(tpm, request)
+    parameters, acknowledgements = area.respond(tpm, plan.write(response))
+    body = _pack_u32(len(parameters)) + parameters + acknowledgements
+    if plan.response_handle:
+        body = _pack_u32(getattr(response, plan.response_handle)) + body
+    return _pack_header(TPM_ST_SESSIONS, 10 + len(body), TPM_RC_SUCCESS) + body
+
+
+def _header(tpm: Tpm, command: bytes) -> tuple[Plan, int, int]:
+    """Check the header and the mode; return the command's plan, tag and code (Part 3, 5.2 and 5.3)."""
+    size = len(command)
+    if size < 10:
+        if size >= 2 and int.from_bytes(command[:2], "big") not in (TPM_ST_NO_SESSIONS, TPM_ST_SESSIONS):
+            raise TpmError(TPM_RC_BAD_TAG)
+        raise TpmError(TPM_RC_COMMAND_SIZE)
+    tag, told, code = _unpack_header(command)
+    if tag != TPM_ST_SESSIONS and tag != TPM_ST_NO_SESSIONS:
+        raise TpmError(TPM_RC_BAD_TAG)
+    if told != size or size > MAX_COMMAND_SIZE:
+        raise TpmError(TPM_RC_COMMAND_SIZE)
+    if tpm.power.failed and code not in _IN_FAILURE_MODE:
+        raise TpmError(TPM_RC_FAILURE)
+    entry = COMMANDS.get(code)
+    if entry is None:
+        raise TpmError(TPM_RC_COMMAND_CODE)
+    if tpm.power.started == (code == TPM_CC_Startup) and not tpm.power.failed:
+        raise TpmError(TPM_RC_INITIALIZE)
+    return entry.plan, tag, code
+
+
+def _handles(tpm: Tpm, plan: Plan, command: bytes) -> tuple[tuple[int, ...], int]:
+    """Return the handles, all of the right kind and present, and where they end (Part 3, 5.4)."""
+    off = 10
+    if len(command) < off + 4 * plan.handle_count:
+        # The values that are there are judged first: the first handle at fault names the error.
+        for number, read in enumerate(plan.handle_readers, 1):
+            if off + 4 > len(command):
+                raise TpmError(TPM_RC_INSUFFICIENT).handle(number)
+            _read_handle(read, command, off, number)
+            off += 4
+    handles = plan.take_handles(command, off)
+    for number, read in enumerate(plan.handle_readers, 1):
+        _read_handle(read, command, off, number)
+        off += 4
+    for number, handle in enumerate(handles, 1):
+        entity.present(tpm, handle, number)
+    return handles, off
+
+
+def _read_handle(read: Callable[[bytes, int], tuple[int, int]], command: bytes, off: int, number: int) -> None:
+    try:
+        read(command, off)
+    except TpmError as error:
+        raise error.handle(number) from None
