@@ -203,9 +203,7 @@ class Operations(pyfuse3.Operations):
             raise pyfuse3.FUSEError(errno.ENOENT)
         return node.attributes
 
-    async def getattr(
-        self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext
-    ) -> pyfuse3.EntryAttributes:
+    async def getattr(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         node = self._nodes.get(inode)
         return self._root if node is None else node.attributes
 
@@ -228,14 +226,10 @@ class Operations(pyfuse3.Operations):
             attributes.st_gid = attr.st_gid
         return attributes
 
-    async def opendir(
-        self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext
-    ) -> pyfuse3.FileHandleT:
+    async def opendir(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.FileHandleT:
         return pyfuse3.FileHandleT(inode)
 
-    async def readdir(
-        self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken
-    ) -> None:
+    async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         nodes: Sequence[_Node] = list(self._nodes.values())
         for number, node in enumerate(nodes[start_id:], start_id + 1):
             if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(node.name), node.attributes, number):

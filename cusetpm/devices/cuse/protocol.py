@@ -1,0 +1,219 @@
+"""The conversation with /dev/cuse without I/O: messages in, replies and actions out.
+
+`CuseProtocol.receive` takes one message of the kernel and returns what to do, in this order: octets are
+to be written to /dev/cuse, each with one write; an `Execute` is to be executed and its outcome brought
+to `finish` or `fail`, which return more octets to write; a `Cancel` names an `Execute` that is in
+progress and whose client may be dying, or has gone.
+
+A message that the kernel cannot have sent raises ProtocolError; one that merely asks for the impossible
+is answered with an errno.  Calls are serialised by the device.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
+
+from cusetpm.devices.cuse import abi
+from cusetpm.devices.session import TPM_BUFSIZE, Device, Session
+from hwtpm.errors import ProtocolError
+
+MAX_WRITE: Final = 2 * TPM_BUFSIZE
+"""What the kernel may send in one message: larger than a command, so that a write of too much arrives
+whole and is refused, instead of being cut into a command and a rest."""
+
+READ_BUFFER: Final = 2 * abi.FUSE_MIN_READ_BUFFER
+"""Room for every message, in octets: the largest is a FUSE_WRITE with MAX_WRITE octets."""
+
+
+class Execute(NamedTuple):
+    """A command to execute.  *queued*: its write has returned already."""
+
+    unique: int
+    handle: int
+    tid: int
+    written: int
+    queued: bool
+    command: bytes
+    locality: int
+
+
+class Cancel(NamedTuple):
+    """A command in progress that its client may not wait for any more.
+
+    *gone*: the file was closed; otherwise a signal arrived, and only a fatal one counts.
+    """
+
+    execute: Execute
+    gone: bool
+
+
+Action: TypeAlias = bytes | Execute | Cancel
+
+
+class CuseProtocol:
+    """One character device named *name*: at most one open file, as for the kernel's TPM devices."""
+
+    def __init__(self, name: str, clock: Callable[[], float]) -> None:
+        self._name = name
+        self._device = Device(clock)
+        self._initialised = False
+        self._handle = 0
+        self._session: Session | None = None
+        self._poll_kh: int | None = None
+        self._executing: Execute | None = None
+        self._requests: dict[int, Callable[[int, int, bytes], list[Action]]] = {
+            abi.FUSE_OPEN: self._open,
+            abi.FUSE_READ: self._read,
+            abi.FUSE_WRITE: self._write,
+            abi.FUSE_POLL: self._poll,
+            abi.FUSE_RELEASE: self._release,
+            abi.FUSE_INTERRUPT: self._interrupt,
+            abi.FUSE_FLUSH: lambda unique, tid, body: [_reply(unique)],
+            # The kernel's TPM device knows neither of these.
+            abi.FUSE_FSYNC: lambda unique, tid, body: [_error(unique, errno.EINVAL)],
+            abi.FUSE_IOCTL: lambda unique, tid, body: [_error(unique, errno.ENOTTY)],
+        }
+
+    def receive(self, message: bytes) -> list[Action]:
+        """Return what one whole message of the kernel asks for."""
+        if len(message) < abi.IN_HEADER.size:
+            raise ProtocolError(f"a FUSE message of {len(message)} octets")
+        length, opcode, unique, _, _, _, tid, _, _ = abi.IN_HEADER.unpack_from(message)
+        if length != len(message):
+            raise ProtocolError(f"a FUSE message of {len(message)} octets says it has {length}")
+        body = message[abi.IN_HEADER.size :]
+        if not self._initialised:
+            if opcode != abi.CUSE_INIT:
+                raise ProtocolError(f"FUSE message {opcode} before CUSE_INIT")
+            return [self._init(unique, body)]
+        request = self._requests.get(opcode)
+        if request is None:
+            return [] if opcode in abi.NO_REPLY else [_error(unique, errno.ENOSYS)]
+        return request(unique, tid, body)
+
+    def finish(self, execute: Execute, response: bytes) -> list[bytes]:
+        """Take the response to *execute*."""
+        if execute is self._executing:
+            self._executing = None
+            if self._session is not None:
+                self._session.response(response)
+        replies = [] if execute.queued else [_reply(execute.unique, abi.WRITE_OUT.pack(execute.written, 0))]
+        return replies + self._wake()
+
+    def fail(self, execute: Execute, code: int) -> list[bytes]:
+        """Take errno *code* as the outcome of *execute*: the TPM is gone."""
+        if execute is self._executing:
+            self._executing = None
+            if self._session is not None:
+                self._session.failed(code, queued=execute.queued)
+        replies = [] if execute.queued else [_error(execute.unique, code)]
+        return replies + self._wake()
+
+    def _wake(self) -> list[bytes]:
+        """Return the notification that makes the kernel poll again, if somebody polls."""
+        if self._poll_kh is None:
+            return []
+        body = abi.NOTIFY_POLL_WAKEUP_OUT.pack(self._poll_kh)
+        self._poll_kh = None
+        return [abi.OUT_HEADER.pack(abi.OUT_HEADER.size + len(body), abi.FUSE_NOTIFY_POLL, 0) + body]
+
+    def _find(self, handle: int) -> Session | None:
+        return self._session if handle == self._handle else None
+
+    def _init(self, unique: int, body: bytes) -> bytes:
+        if len(body) < abi.CUSE_INIT_IN.size:
+            raise ProtocolError(f"a CUSE_INIT of {len(body)} octets")
+        major, minor, _, _ = abi.CUSE_INIT_IN.unpack_from(body)
+        if major != abi.FUSE_KERNEL_VERSION or minor < abi.CUSE_MIN_MINOR_VERSION:
+            raise ProtocolError(f"the kernel speaks FUSE {major}.{minor}, which has no known CUSE")
+        self._initialised = True
+        minor = min(minor, abi.FUSE_KERNEL_MINOR_VERSION)
+        # Device numbers of zero: the kernel chooses.
+        out = abi.CUSE_INIT_OUT.pack(major, minor, 0, 0, TPM_BUFSIZE, MAX_WRITE, 0, 0)
+        return _reply(unique, out + b"DEVNAME=" + self._name.encode() + b"\0")
+
+    def _open(self, unique: int, tid: int, body: bytes) -> list[Action]:
+        if len(body) < abi.OPEN_IN.size:
+            return [_error(unique, errno.EINVAL)]
+        try:
+            self._session = self._device.open()
+        except OSError as error:
+            return [_error(unique, error.errno or errno.EIO)]
+        self._handle += 1
+        flags = abi.FOPEN_DIRECT_IO | abi.FOPEN_NONSEEKABLE
+        return [_reply(unique, abi.OPEN_OUT.pack(self._handle, flags, 0))]
+
+    def _write(self, unique: int, tid: int, body: bytes) -> list[Action]:
+        if len(body) < abi.WRITE_IN.size:
+            return [_error(unique, errno.EINVAL)]
+        handle, _, size, _, _, flags, _ = abi.WRITE_IN.unpack_from(body)
+        data = body[abi.WRITE_IN.size :]
+        if len(data) != size:
+            return [_error(unique, errno.EINVAL)]
+        session = self._find(handle)
+        if session is None:
+            return [_error(unique, errno.EBADF)]
+        try:
+            submit = session.write(data)
+        except OSError as error:
+            return [_error(unique, error.errno or errno.EIO)]
+        queued = bool(flags & os.O_NONBLOCK)
+        execute = Execute(unique, handle, tid, size, queued, submit.command, submit.locality)
+        self._executing = execute
+        return [_reply(unique, abi.WRITE_OUT.pack(size, 0)), execute] if queued else [execute]
+
+    def _read(self, unique: int, tid: int, body: bytes) -> list[Action]:
+        if len(body) < abi.READ_IN.size:
+            return [_error(unique, errno.EINVAL)]
+        handle, _, size, _, _, _, _ = abi.READ_IN.unpack_from(body)
+        session = self._find(handle)
+        if session is None:
+            return [_error(unique, errno.EBADF)]
+        try:
+            data = session.read(size)
+        except OSError as error:
+            return [_error(unique, error.errno or errno.EIO)]
+        return [_reply(unique, data), *(self._wake() if data else ())]
+
+    def _poll(self, unique: int, tid: int, body: bytes) -> list[Action]:
+        if len(body) < abi.POLL_IN.size:
+            return [_error(unique, errno.EINVAL)]
+        handle, kh, flags, _ = abi.POLL_IN.unpack_from(body)
+        session = self._find(handle)
+        if session is None:
+            return [_error(unique, errno.EBADF)]
+        if flags & abi.FUSE_POLL_SCHEDULE_NOTIFY:
+            self._poll_kh = kh
+        return [_reply(unique, abi.POLL_OUT.pack(session.poll(), 0))]
+
+    def _release(self, unique: int, tid: int, body: bytes) -> list[Action]:
+        if len(body) < abi.RELEASE_IN.size:
+            return [_error(unique, errno.EINVAL)]
+        session = self._find(abi.RELEASE_IN.unpack_from(body)[0])
+        if session is None:
+            return [_error(unique, errno.EBADF)]
+        session.release()
+        self._session = None
+        self._poll_kh = None
+        execute, self._executing = self._executing, None
+        return [_reply(unique), *([Cancel(execute, gone=True)] if execute is not None else ())]
+
+    def _interrupt(self, unique: int, tid: int, body: bytes) -> list[Action]:
+        """An interrupt has no reply; what it interrupts is answered in its own time."""
+        if len(body) < abi.INTERRUPT_IN.size:
+            return []
+        execute = self._executing
+        if execute is None or execute.queued or execute.unique != abi.INTERRUPT_IN.unpack_from(body)[0]:
+            return []
+        return [Cancel(execute, gone=False)]
+
+
+def _reply(unique: int, body: bytes = b"") -> bytes:
+    return abi.OUT_HEADER.pack(abi.OUT_HEADER.size + len(body), 0, unique) + body
+
+
+def _error(unique: int, code: int) -> bytes:
+    return abi.OUT_HEADER.pack(abi.OUT_HEADER.size, -code, unique)
