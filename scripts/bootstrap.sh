@@ -19,9 +19,8 @@ runtime_programs=(
 )
 dev_programs=(
     swtpm:swtpm                        # the peer of the oracle tests and of scripts/bench
-    qemu-system-x86_64:qemu-system-x86 # scripts/vm, and so are the next three
+    qemu-system-x86_64:qemu-system-x86 # scripts/vm, and so are the next two
     busybox:busybox-static
-    cpio:cpio
     depmod:kmod
 )
 
