@@ -28,10 +28,6 @@ from hwtpm.tpm2.types.attributes import (
 from hwtpm.tpm2.types.constants import (
     TPM_ALG_NULL,
     TPM_ALG_XOR,
-    TPM_CC_Create,
-    TPM_CC_CreateLoaded,
-    TPM_CC_CreatePrimary,
-    TPM_CC_PolicySecret,
     TPM_RC_ATTRIBUTES,
     TPM_RC_AUTH_FAIL,
     TPM_RC_AUTH_MISSING,
@@ -58,6 +54,10 @@ from hwtpm.tpm2.types.constants import (
     TPM_RC_VALUE,
     TPM_SE_HMAC,
     TPM_SE_TRIAL,
+    TPM_CC_Create,
+    TPM_CC_CreateLoaded,
+    TPM_CC_CreatePrimary,
+    TPM_CC_PolicySecret,
 )
 from hwtpm.tpm2.types.handles import (
     TPM_HT_HMAC_SESSION,
@@ -84,7 +84,8 @@ _TEMPLATE_COMMANDS = (TPM_CC_Create, TPM_CC_CreatePrimary, TPM_CC_CreateLoaded)
 class Use:
     """One session of the authorization area, and the entity that it authorizes, if any."""
 
-    __slots__ = ("attributes", "auth", "entity", "handle", "include_auth", "nonce_caller", "number", "session")
+    __slots__ = ("attributes", "auth", "entity", "handle", "include_auth", "nonce_caller", "number",
+                 "session")
 
     def __init__(self, number: int, handle: int, nonce_caller: bytes, attributes: int, auth: bytes) -> None:
         self.number, self.handle = number, handle
@@ -97,7 +98,8 @@ class Use:
 class SessionArea:
     """The sessions of one command: *code* with *handles* and the octets of its *parameters*."""
 
-    __slots__ = ("_cp_hashes", "audit", "code", "decrypting", "encrypting", "handles", "parameters", "plan", "uses")
+    __slots__ = ("_cp_hashes", "audit", "code", "decrypting", "encrypting", "handles", "parameters", "plan",
+                 "uses")
 
     def __init__(self, plan: Plan, code: int, handles: tuple[int, ...], uses: list[Use],
                  parameters: bytes) -> None:
@@ -109,11 +111,12 @@ class SessionArea:
         self._cp_hashes: dict[int, bytes] = {}
 
     @classmethod
-    def parse(cls, tpm: Tpm, plan: Plan, code: int, handles: tuple[int, ...], buf: bytes, off: int) -> SessionArea:
+    def parse(cls, tpm: Tpm, plan: Plan, code: int, handles: tuple[int, ...], buf: bytes,
+              off: int) -> SessionArea:
         """Return the sessions that start with the authorizationSize at *off* of the command *buf*.
 
-        Raises TPM_RC_AUTHSIZE for an impossible size, TPM_RC_REFERENCE_Sx for a session that is not loaded, and
-        format-one codes with the session's number for everything else that is wrong with one of them.
+        Raises TPM_RC_AUTHSIZE for an impossible size, TPM_RC_REFERENCE_Sx for a session that is not loaded,
+        and format-one codes with the session's number for everything else that is wrong with one of them.
         """
         if len(buf) < off + 4:
             raise TpmError(TPM_RC_INSUFFICIENT)
@@ -256,12 +259,10 @@ class SessionArea:
                 raise TpmError(TPM_RC_LOCALITY)
         if session.needs_pp:
             raise TpmError(TPM_RC_PP)  # This platform has no way to assert physical presence.
-        if session.cp_hash and not compare_digest(session.cp_hash, self.cp_hash(tpm, session.auth_hash)):
-            raise TpmError(TPM_RC_POLICY_FAIL)
-        if session.name_hash and not compare_digest(session.name_hash, self._name_hash(tpm, session.auth_hash)):
-            raise TpmError(TPM_RC_POLICY_FAIL)
-        if session.template_hash and not compare_digest(session.template_hash, self._template_hash(session)):
-            raise TpmError(TPM_RC_POLICY_FAIL)
+        for wanted, found in ((session.cp_hash, self.cp_hash), (session.name_hash, self._name_hash),
+                              (session.template_hash, self._template_hash)):
+            if wanted and not compare_digest(wanted, found(tpm, alg)):
+                raise TpmError(TPM_RC_POLICY_FAIL)
         if session.nv_written:
             if handle >> 24 != TPM_HT_NV_INDEX:
                 raise TpmError(TPM_RC_POLICY_FAIL)
@@ -320,7 +321,7 @@ class SessionArea:
     def _name_hash(self, tpm: Tpm, alg: int) -> bytes:
         return hashes.digest(alg, *(entity.name(tpm, h) for h in self.handles))
 
-    def _template_hash(self, session: Session) -> bytes:
+    def _template_hash(self, tpm: Tpm, alg: int) -> bytes:
         """Return the digest of the second sized parameter, which is the template of the Create commands."""
         if self.code not in _TEMPLATE_COMMANDS:
             return b""
@@ -329,7 +330,7 @@ class SessionArea:
             size = _U16.unpack_from(self.parameters, first)[0]
         except StructError:
             return b""
-        return hashes.digest(session.auth_hash, self.parameters[first + 2 : first + 2 + size])
+        return hashes.digest(alg, self.parameters[first + 2 : first + 2 + size])
 
     def decrypt(self, tpm: Tpm) -> None:
         """Decrypt the first parameter, if a session asks for it (Part 3, 5.7).
@@ -345,7 +346,8 @@ class SessionArea:
         end = 2 + _U16.unpack_from(self.parameters, 0)[0]
         if end > len(self.parameters):
             raise TpmError(TPM_RC_SIZE).session(use.number)
-        plain = _crypt(tpm, use, use.nonce_caller, use.session.nonce_tpm, self.parameters[2:end], encrypt=False)
+        sealed = self.parameters[2:end]
+        plain = _crypt(tpm, use, use.nonce_caller, use.session.nonce_tpm, sealed, encrypt=False)
         self.parameters = self.parameters[:2] + plain + self.parameters[end:]
 
     def respond(self, tpm: Tpm, parameters: bytes) -> tuple[bytes, bytes]:
@@ -360,13 +362,15 @@ class SessionArea:
             use = self.encrypting
             assert use.session is not None
             end = 2 + _U16.unpack_from(parameters, 0)[0]
-            sealed = _crypt(tpm, use, use.session.nonce_tpm, use.nonce_caller, parameters[2:end], encrypt=True)
+            plain = parameters[2:end]
+            sealed = _crypt(tpm, use, use.session.nonce_tpm, use.nonce_caller, plain, encrypt=True)
             parameters = parameters[:2] + sealed + parameters[end:]
         rp_hashes: dict[int, bytes] = {}
 
         def rp_hash(alg: int) -> bytes:
             if alg not in rp_hashes:
-                rp_hashes[alg] = hashes.digest(alg, _U32.pack(TPM_RC_SUCCESS), _U32.pack(self.code), parameters)
+                head = _U32.pack(TPM_RC_SUCCESS) + _U32.pack(self.code)
+                rp_hashes[alg] = hashes.digest(alg, head, parameters)
             return rp_hashes[alg]
 
         if self.audit is not None:

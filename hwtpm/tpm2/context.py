@@ -40,7 +40,8 @@ class Tpm:
         self.sessions = Sessions()
         self.nv = NvMemory()
         self.owners: tuple[Owner, ...] = (
-            self.power, self.clock, self.hierarchies, self.lockout, self.pcrs, self.objects, self.sessions, self.nv,
+            self.power, self.clock, self.hierarchies, self.lockout, self.pcrs, self.objects, self.sessions,
+            self.nv,
         )
         self.locality = 0
         self.cancel_requested = False  # set from another thread, cleared when a command begins
@@ -71,8 +72,8 @@ class Entry:
 class Plan:
     """The compiled codecs and derived properties of one command."""
 
-    __slots__ = ("auth_count", "decryptable", "encryptable", "handle_count", "handle_readers", "no_sessions", "read",
-                 "request", "response_handle", "roles", "run", "take_handles", "write")
+    __slots__ = ("auth_count", "decryptable", "encryptable", "handle_count", "handle_readers", "no_sessions",
+                 "read", "request", "response_handle", "roles", "run", "take_handles", "write")
 
     def __init__(self, run: Callable[[Tpm, Any], Any], request: type[Command[Any]]) -> None:
         response = response_of(request)

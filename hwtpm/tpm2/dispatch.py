@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from struct import Struct
 
 from hwtpm.errors import TpmError
@@ -11,9 +10,6 @@ from hwtpm.tpm2.auth import SessionArea
 from hwtpm.tpm2.context import COMMANDS, Plan, Tpm
 from hwtpm.tpm2.profile import MAX_COMMAND_SIZE
 from hwtpm.tpm2.types.constants import (
-    TPM_CC_GetCapability,
-    TPM_CC_GetTestResult,
-    TPM_CC_Startup,
     TPM_RC_AUTH_CONTEXT,
     TPM_RC_AUTH_MISSING,
     TPM_RC_BAD_TAG,
@@ -27,7 +23,11 @@ from hwtpm.tpm2.types.constants import (
     TPM_ST_NO_SESSIONS,
     TPM_ST_RSP_COMMAND,
     TPM_ST_SESSIONS,
+    TPM_CC_GetCapability,
+    TPM_CC_GetTestResult,
+    TPM_CC_Startup,
 )
+from hwtpm.wire import Reader
 
 _HEADER = Struct(">HII")
 _unpack_header, _pack_header = _HEADER.unpack_from, _HEADER.pack
@@ -127,7 +127,7 @@ def _handles(tpm: Tpm, plan: Plan, command: bytes) -> tuple[tuple[int, ...], int
     return handles, off
 
 
-def _read_handle(read: Callable[[bytes, int], tuple[int, int]], command: bytes, off: int, number: int) -> None:
+def _read_handle(read: Reader, command: bytes, off: int, number: int) -> None:
     try:
         read(command, off)
     except TpmError as error:

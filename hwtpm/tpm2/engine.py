@@ -11,7 +11,6 @@ from hwtpm.errors import StateError, TpmError
 from hwtpm.tpm2 import commands
 from hwtpm.tpm2.context import COMMANDS, Tpm
 from hwtpm.tpm2.dispatch import error_response, execute
-from hwtpm.tpm2.state.owner import Owner
 from hwtpm.tpm2.types.constants import TPM_RC_FAILURE
 
 _MAGIC = b"cusetpm 2.0\0"
@@ -51,8 +50,8 @@ class Engine:
     def execute(self, command: bytes, locality: int = 0) -> Outcome:
         """Run *command*, which came from *locality* 0 to 4; any octets get exactly one response.
 
-        A defect of the engine puts this TPM into failure mode (TPM_RC_FAILURE) and is kept in `fault`; what the
-        command changed is not reported as dirty then.
+        A defect of the engine puts this TPM into failure mode (TPM_RC_FAILURE) and is kept in `fault`; what
+        the command changed is not reported as dirty then.
         """
         tpm = self.tpm
         tpm.locality = locality

@@ -14,25 +14,25 @@ from hwtpm.tpm2.types.attributes import (
     TPMA_NV_AUTHREAD,
     TPMA_NV_AUTHWRITE,
     TPMA_NV_NO_DA,
+    TPMA_NV_PLATFORMCREATE,
     TPMA_NV_POLICYREAD,
     TPMA_NV_POLICYWRITE,
-    TPMA_NV_PLATFORMCREATE,
     TPMA_OBJECT_ADMINWITHPOLICY,
     TPMA_OBJECT_NODA,
     TPMA_OBJECT_USERWITHAUTH,
 )
 from hwtpm.tpm2.types.constants import (
     TPM_ALG_NULL,
-    TPM_CC_NV_Extend,
-    TPM_CC_NV_Increment,
-    TPM_CC_NV_SetBits,
-    TPM_CC_NV_Write,
-    TPM_CC_NV_WriteLock,
     TPM_RC_HANDLE,
     TPM_RC_HIERARCHY,
     TPM_RC_REFERENCE_H0,
     TPM_RC_VALUE,
     TPM_SE_HMAC,
+    TPM_CC_NV_Extend,
+    TPM_CC_NV_Increment,
+    TPM_CC_NV_SetBits,
+    TPM_CC_NV_Write,
+    TPM_CC_NV_WriteLock,
 )
 from hwtpm.tpm2.types.handles import (
     TPM_HT_HMAC_SESSION,
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from hwtpm.tpm2.state.objects import Object, Sequence
 
 _HIERARCHIES = (TPM_RH_OWNER, TPM_RH_ENDORSEMENT, TPM_RH_PLATFORM)
+_OBJECTS = (TPM_HT_TRANSIENT, TPM_HT_PERSISTENT)
 _ALWAYS_PRESENT = (TPM_RH_NULL, TPM_RH_LOCKOUT, TPM_RS_PW)
 _NV_WRITES = frozenset({
     TPM_CC_NV_Write, TPM_CC_NV_Increment, TPM_CC_NV_Extend, TPM_CC_NV_SetBits, TPM_CC_NV_WriteLock,
@@ -94,7 +95,7 @@ def present(tpm: Tpm, handle: int, number: int) -> None:
         else:
             raise TpmError(TPM_RC_VALUE).handle(number)
     except KeyError:
-        if kind == TPM_HT_NV_INDEX or kind == TPM_HT_PERSISTENT:
+        if kind in (TPM_HT_NV_INDEX, TPM_HT_PERSISTENT):
             raise TpmError(TPM_RC_HANDLE).handle(number) from None
         raise TpmError(TPM_RC_REFERENCE_H0 + number - 1) from None
 
@@ -102,7 +103,7 @@ def present(tpm: Tpm, handle: int, number: int) -> None:
 def name(tpm: Tpm, handle: int) -> bytes:
     """Return the Name: nameAlg and digest of an object or Index, else the handle itself (Part 1, 14)."""
     kind = handle >> 24
-    if kind == TPM_HT_TRANSIENT or kind == TPM_HT_PERSISTENT:
+    if kind in _OBJECTS:
         return tpm.objects.get(handle).name
     if kind == TPM_HT_NV_INDEX:
         return tpm.nv.get(handle).name
@@ -113,7 +114,7 @@ def auth_value(tpm: Tpm, handle: int) -> bytes:
     """Return the authValue without trailing zeros; empty for an entity that has gone or has none."""
     kind = handle >> 24
     try:
-        if kind == TPM_HT_TRANSIENT or kind == TPM_HT_PERSISTENT:
+        if kind in _OBJECTS:
             return tpm.objects.get(handle).auth_value
         if kind == TPM_HT_NV_INDEX:
             return tpm.nv.get(handle).auth_value
@@ -129,7 +130,7 @@ def auth_value(tpm: Tpm, handle: int) -> bytes:
 def policy(tpm: Tpm, handle: int) -> tuple[int, bytes]:
     """Return the policy's hash algorithm and digest; (TPM_ALG_NULL, empty) if there is none."""
     kind = handle >> 24
-    if kind == TPM_HT_TRANSIENT or kind == TPM_HT_PERSISTENT:
+    if kind in _OBJECTS:
         obj = tpm.objects.get(handle)
         if obj.is_sequence:
             return TPM_ALG_NULL, b""
@@ -146,7 +147,7 @@ def policy(tpm: Tpm, handle: int) -> tuple[int, bytes]:
 def da_protected(tpm: Tpm, handle: int) -> bool:
     """Tell whether failed authorizations of the entity count (Part 1, "Dictionary Attack Protection")."""
     kind = handle >> 24
-    if kind == TPM_HT_TRANSIENT or kind == TPM_HT_PERSISTENT:
+    if kind in _OBJECTS:
         obj = tpm.objects.get(handle)
         return not (obj.is_sequence or _object(obj).public.object_attributes & TPMA_OBJECT_NODA)
     if kind == TPM_HT_NV_INDEX:
@@ -173,7 +174,7 @@ def needs_policy(tpm: Tpm, handle: int, role: str) -> bool:
     if role == "DUP":
         return True
     if role == "ADMIN":
-        if kind == TPM_HT_TRANSIENT or kind == TPM_HT_PERSISTENT:
+        if kind in _OBJECTS:
             obj = tpm.objects.get(handle)
             return bool(not obj.is_sequence
                         and _object(obj).public.object_attributes & TPMA_OBJECT_ADMINWITHPOLICY)
@@ -184,7 +185,7 @@ def needs_policy(tpm: Tpm, handle: int, role: str) -> bool:
 def auth_value_usable(tpm: Tpm, handle: int, role: str, code: int) -> bool:
     """Tell whether a password or HMAC session may authorize *role* of the entity in command *code*."""
     kind = handle >> 24
-    if kind == TPM_HT_TRANSIENT or kind == TPM_HT_PERSISTENT:
+    if kind in _OBJECTS:
         found = tpm.objects.get(handle)
         if found.is_sequence:
             return True
@@ -204,7 +205,7 @@ def auth_value_usable(tpm: Tpm, handle: int, role: str, code: int) -> bool:
 def policy_usable(tpm: Tpm, handle: int, role: str, code: int) -> bool:
     """Tell whether a policy session may authorize *role* of the entity in command *code*."""
     kind = handle >> 24
-    if kind == TPM_HT_TRANSIENT or kind == TPM_HT_PERSISTENT:
+    if kind in _OBJECTS:
         obj = tpm.objects.get(handle)
         return not obj.is_sequence and _object(obj).sensitive is not None
     if kind == TPM_HT_NV_INDEX:
