@@ -1,0 +1,51 @@
+"""A transport that answers the few commands which front_end.py sends, as a TPM 2.0 would."""
+
+from __future__ import annotations
+
+import struct
+import threading
+
+GET_RANDOM, CREATE_PRIMARY, FLUSH_CONTEXT, GET_CAPABILITY = 0x17B, 0x131, 0x165, 0x17A
+COMMAND_SIZE, COMMAND_CODE, CANCELED = 0x142, 0x143, 0x909
+
+
+def message(code: int, body: bytes = b"") -> bytes:
+    return struct.pack(">HII", 0x8001, 10 + len(body), code) + body
+
+
+class FakeTpm:
+    """A key takes *key_s* seconds to create, unless it is cancelled."""
+
+    def __init__(self, key_s: float = 0.05) -> None:
+        self._key_s = key_s
+        self._lock = threading.Lock()
+        self._cancelled = threading.Event()
+        self.creating = threading.Event()
+        self.cancels = 0
+
+    def execute(self, command: bytes, locality: int = 0) -> bytes:
+        assert locality == 0
+        if len(command) < 10 or int.from_bytes(command[2:6], "big") != len(command):
+            return message(COMMAND_SIZE)
+        code = int.from_bytes(command[6:10], "big")
+        with self._lock:
+            if code == GET_RANDOM:
+                return message(0, command[10:12] + bytes(int.from_bytes(command[10:12], "big")))
+            if code == FLUSH_CONTEXT:
+                return message(0)
+            if code == GET_CAPABILITY:
+                return message(0, struct.pack(">BII", 0, 1, 0))
+            if code == CREATE_PRIMARY:
+                self._cancelled.clear()
+                self.creating.set()
+                stopped = self._cancelled.wait(self._key_s)
+                self.creating.clear()
+                return message(CANCELED) if stopped else message(0, b"\x80\0\0\0")
+        return message(COMMAND_CODE)
+
+    def cancel(self) -> None:
+        self.cancels += 1
+        self._cancelled.set()
+
+    def takes_long(self, command: bytes) -> bool:
+        return command[6:10] == CREATE_PRIMARY.to_bytes(4, "big")
