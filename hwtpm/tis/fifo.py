@@ -8,7 +8,8 @@ ones and ignore writes.
 takes Ready to Reception, and the end of a command takes Execution to Completion.  Where the standard
 leaves a choice, this chip goes to Ready on every commandReady (it never stops in Idle on the way),
 ignores a write to TPM_STS or TPM_ACCESS that sets more than one bit, and ignores TPM_HASH_START while
-a locality other than 4 is active.
+a locality other than 4 is active.  typePolarity keeps what is written and changes nothing: the line is one
+level, asserted or not.  Locality 4 is as open as the others: who may reach its page is the platform's to say.
 
 Access sizes: an access inside one register is one access to it; a FIFO access moves as many octets as it
 is wide; any other (unaligned across registers, or of another size) counts as octet accesses, lowest
@@ -39,6 +40,7 @@ from hwtpm.tis.registers import (
     INT_LOCALITY_CHANGE,
     INT_STS_VALID,
     INT_TYPE_POLARITY_LOW_LEVEL,
+    INT_TYPE_POLARITY_MASK,
     INTERFACE_CAP_FIFO,
     INTERFACE_CAP_LOCALITY,
     INTERFACE_ID_TIS_1_3,
@@ -173,7 +175,7 @@ class Tis:
         )
         self._sts = family << STS_TPM_FAMILY_SHIFT if self._two else 0
         self.self_test_done = True
-        self._int_enable = [0] * TIS_LOCALITIES
+        self._int_enable = [INT_TYPE_POLARITY_LOW_LEVEL] * TIS_LOCALITIES
         self._int_status = [0] * TIS_LOCALITIES
         self._int_vector = 0
         self._line = False
@@ -254,7 +256,7 @@ class Tis:
         elif index == 0 and register == TPM_HASH_END and self._hashing:
             self._end_hash()
         elif register == TPM_INT_ENABLE:
-            writable = (INT_ALL, 0, 0, INT_GLOBAL_ENABLE >> 24)[index] << 8 * index
+            writable = INT_ALL | INT_TYPE_POLARITY_MASK | INT_GLOBAL_ENABLE
             enable = self._int_enable[locality]
             self._int_enable[locality] = enable & ~(0xFF << 8 * index) | value << 8 * index & writable
         elif register == TPM_INT_STATUS:
@@ -279,7 +281,7 @@ class Tis:
                     value |= ACCESS_PENDING_REQUEST
             return value
         if register == TPM_INT_ENABLE:
-            return self._int_enable[locality] | INT_TYPE_POLARITY_LOW_LEVEL
+            return self._int_enable[locality]
         if register == TPM_INT_VECTOR:
             return self._int_vector
         if register == TPM_INT_STATUS:
