@@ -1,0 +1,94 @@
+"""The hardware TPM: a TPM 2.0 engine behind TIS registers, with its own NV file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from struct import Struct
+from threading import Lock
+
+from hwtpm.errors import StateError
+from hwtpm.slots import Slots
+from hwtpm.tis.fifo import Tis
+from hwtpm.tpm2.dispatch import error_response
+from hwtpm.tpm2.engine import Engine
+from hwtpm.tpm2.types.constants import TPM_RC_NV_UNAVAILABLE
+
+_RECORD = Struct(">Q32s")  # sequence number, SHA-256 of number and snapshot
+
+
+class Chip:
+    """A chip that has power: `tis` is its register model.
+
+    *path* names the NV file (two slots, ``PATH.0`` and ``PATH.1``); a chip without one is manufactured.
+    *entropy* and *now* are those of `Engine`.  What a command changes in NV is on the device before its
+    response can be read.  Raises StateError if the NV file is not one that this version can read.
+    """
+
+    def __init__(self, path: Path, entropy: Callable[[int], bytes], now: Callable[[], int]) -> None:
+        self._slots = Slots(path)
+        try:
+            self._sequence, self._durable = _newest(self._slots)
+            self.engine = Engine(entropy, now, self._durable)
+            if self._durable is None:
+                # Both slots are filled before the first command, so that one damaged copy later is never
+                # mistaken for a manufacture that was cut short.
+                self._save()
+                self._save()
+        except BaseException:
+            self._slots.close()
+            raise
+        self._lock = Lock()
+        self.saves = 0  # NV writes since power-on
+        self.tis = Tis(self._execute, cancel=self.engine.cancel)
+
+    def close(self) -> None:
+        """Power is gone."""
+        with self._lock:
+            self._slots.close()
+
+    def _execute(self, command: bytes, locality: int) -> bytes:
+        with self._lock:
+            outcome = self.engine.execute(command, locality)
+            if outcome.dirty:
+                try:
+                    self._save()
+                except OSError:
+                    assert self._durable is not None
+                    self.engine.rollback(self._durable)
+                    return error_response(TPM_RC_NV_UNAVAILABLE)
+                self.saves += 1
+            return outcome.response
+
+    def _save(self) -> None:
+        """Write the engine's snapshot over the older of the two records."""
+        snapshot = self.engine.snapshot()
+        sequence = self._sequence + 1
+        number = sequence.to_bytes(8, "big")
+        self._slots.write(sequence & 1, _RECORD.pack(sequence, sha256(number + snapshot).digest()) + snapshot)
+        self._sequence, self._durable = sequence, snapshot
+
+
+def _newest(slots: Slots) -> tuple[int, bytes | None]:
+    """Return sequence number and snapshot of the newest complete record; (0, None) for an empty pair."""
+    newest: tuple[int, bytes | None] = (0, None)
+    torn = 0
+    for slot in (0, 1):
+        record = slots.read(slot)
+        if record is None:
+            continue
+        if len(record) >= _RECORD.size:
+            sequence, digest = _RECORD.unpack_from(record)
+            snapshot = record[_RECORD.size :]
+            if sha256(record[:8] + snapshot).digest() == digest:
+                if sequence > newest[0]:
+                    newest = sequence, snapshot
+                continue
+        torn += 1
+    if newest[1] is None and torn:
+        # Power went during manufacture if the second record was never begun; else both copies are damaged.
+        if torn == 2:
+            raise StateError(f"{slots.path}.0 and .1: both copies of the chip's NV are damaged")
+        return 0, None
+    return newest
