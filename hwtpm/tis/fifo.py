@@ -9,7 +9,8 @@ takes Ready to Reception, and the end of a command takes Execution to Completion
 leaves a choice, this chip goes to Ready on every commandReady (it never stops in Idle on the way),
 ignores a write to TPM_STS or TPM_ACCESS that sets more than one bit, and ignores TPM_HASH_START while
 a locality other than 4 is active.  typePolarity keeps what is written and changes nothing: the line is one
-level, asserted or not.  Locality 4 is as open as the others: who may reach its page is the platform's to say.
+level, asserted or not.  stsValid is signalled by interrupt when a response is there, not for every octet
+taken.  Locality 4 is as open as the others: who may reach its page is the platform's to say.
 
 Access sizes: an access inside one register is one access to it; a FIFO access moves as many octets as it
 is wide; any other (unaligned across registers, or of another size) counts as octet accesses, lowest
@@ -340,7 +341,6 @@ class Tis:
         if len(command) >= self._expected:
             del command[self._expected :]
             self._expect = False
-            self._signal(INT_STS_VALID)
 
     def _control(self, locality: int, bit: int) -> None:
         go = False
