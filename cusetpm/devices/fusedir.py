@@ -14,12 +14,14 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cusetpm.transport import Transport
 
 if TYPE_CHECKING:
     from cusetpm.devices.fuseops import Operations
+
+DEVICE: Final = "/dev/fuse"
 
 _mounted = threading.Lock()
 """Held while this process has a mount."""
@@ -134,11 +136,11 @@ class FuseDirectory:
 def _check_fuse() -> None:
     """Raise OSError unless this process may open /dev/fuse and mount."""
     try:
-        os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
+        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
-        raise OSError(errno.ENODEV, "no FUSE on this machine (modprobe fuse)", "/dev/fuse") from None
+        raise OSError(errno.ENODEV, "no FUSE on this machine (modprobe fuse)", DEVICE) from None
     except OSError as error:
-        raise OSError(error.errno, f"FUSE cannot be used: {error.strerror}", "/dev/fuse") from None
+        raise OSError(error.errno, f"FUSE cannot be used: {error.strerror}", DEVICE) from None
     if os.geteuid() != 0 and shutil.which("fusermount3") is None:
         raise OSError(errno.ENOENT, "an ordinary user needs fusermount3 (package fuse3)", "fusermount3")
 
@@ -146,7 +148,7 @@ def _check_fuse() -> None:
 def _unmount_stale(path: str) -> None:
     """A mount whose process is gone is unmounted."""
     try:
-        os.stat(path)
+        os.statvfs(path)  # Asks the file system every time, where stat() may remember.
     except OSError as error:
         if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
             raise

@@ -72,7 +72,7 @@ class Operations(pyfuse3.Operations):
     def __init__(self, devices: Mapping[str, Transport], mode: int) -> None:
         super().__init__()
         search = (mode & 0o444) >> 2  # Who may read or write a file may search the directory.
-        self._root = _attributes(pyfuse3.ROOT_INODE, stat.S_IFDIR | mode & 0o444 | 0o300 | search)
+        self._root = _attributes(pyfuse3.ROOT_INODE, stat.S_IFDIR | mode & 0o444 | 0o100 | search)
         self._nodes: dict[int, _Node] = {}
         self._open: dict[int, _Open] = {}
         self._next_handle = 1

@@ -19,7 +19,7 @@ class FakeTpm:
     def __init__(self, key_s: float = 0.05) -> None:
         self._key_s = key_s
         self._lock = threading.Lock()
-        self._cancelled = threading.Event()
+        self.cancelled = threading.Event()
         self.creating = threading.Event()
         self.cancels = 0
 
@@ -36,16 +36,16 @@ class FakeTpm:
             if code == GET_CAPABILITY:
                 return message(0, struct.pack(">BII", 0, 1, 0))
             if code == CREATE_PRIMARY:
-                self._cancelled.clear()
+                self.cancelled.clear()
                 self.creating.set()
-                stopped = self._cancelled.wait(self._key_s)
+                stopped = self.cancelled.wait(self._key_s)
                 self.creating.clear()
                 return message(CANCELED) if stopped else message(0, b"\x80\0\0\0")
         return message(COMMAND_CODE)
 
     def cancel(self) -> None:
         self.cancels += 1
-        self._cancelled.set()
+        self.cancelled.set()
 
     def takes_long(self, command: bytes) -> bool:
         return command[6:10] == CREATE_PRIMARY.to_bytes(4, "big")

@@ -1,0 +1,164 @@
+"""The raw socket as a whole: its file, its threads, its relay, and what can go wrong."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cusetpm.devices.rawsocket import RawSocket, tcti
+from tests.conformance.fake_tpm import CREATE_PRIMARY, GET_RANDOM, FakeTpm, message
+
+GET_8 = message(GET_RANDOM, b"\0\x08")
+CREATE = message(CREATE_PRIMARY)
+
+
+@pytest.fixture
+def tpm() -> FakeTpm:
+    return FakeTpm(key_s=60)
+
+
+@pytest.fixture
+def server(tmp_path: Path, tpm: FakeTpm) -> Iterator[RawSocket]:
+    made = RawSocket(tmp_path / "tpm.sock", tpm)
+    made.start()
+    yield made
+    made.stop()
+
+
+def connect(server: RawSocket) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(30)
+    connection.connect(server.path)
+    return connection
+
+
+def test_stop_ends_connections_and_commands_and_removes_the_file(server: RawSocket, tpm: FakeTpm) -> None:
+    with connect(server) as idle, connect(server) as busy:
+        busy.sendall(CREATE)
+        assert tpm.creating.wait(30)
+        server.stop()
+        server.stop()
+        assert idle.recv(4096) == b""
+        assert tpm.cancels == 1
+    assert not Path(server.path).exists()
+    assert not [thread for thread in threading.enumerate() if server.path in thread.name]
+
+
+def test_it_starts_again_after_stop(server: RawSocket) -> None:
+    server.stop()
+    server.start()
+    with connect(server) as connection:
+        connection.sendall(GET_8)
+        assert len(connection.recv(4096)) == 20
+
+
+def test_stop_leaves_a_file_that_is_another_s(server: RawSocket) -> None:
+    Path(server.path).unlink()
+    Path(server.path).touch()
+    server.stop()
+    assert Path(server.path).exists()
+
+
+def test_a_client_that_leaves_does_not_cancel(server: RawSocket, tpm: FakeTpm) -> None:
+    with connect(server) as leaves:
+        leaves.sendall(CREATE)
+        assert tpm.creating.wait(30)
+    with connect(server) as stays:
+        stays.sendall(GET_8)
+        assert tpm.cancels == 0
+        tpm.cancel()
+        assert len(stays.recv(4096)) == 20
+
+
+def test_a_socket_that_a_killed_process_left_is_replaced(server: RawSocket, tmp_path: Path) -> None:
+    left = tmp_path / "left.sock"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(left))
+    second = RawSocket(left, FakeTpm())
+    second.start()
+    with connect(second) as connection:
+        connection.sendall(GET_8)
+        assert len(connection.recv(4096)) == 20
+    second.stop()
+
+
+def test_a_path_in_use_is_refused(server: RawSocket, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    for path in (server.path, tmp_path / "file"):
+        with pytest.raises(OSError, match="in use") as caught:
+            RawSocket(path, FakeTpm()).start()
+        assert caught.value.errno == errno.EADDRINUSE
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_path_too_long_is_refused_clearly(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="at most 107 octets") as caught:
+        RawSocket(tmp_path / ("x" * 107), FakeTpm()).start()
+    assert caught.value.errno == errno.ENAMETOOLONG
+    with pytest.raises(FileNotFoundError):
+        RawSocket(tmp_path / "missing" / "x", FakeTpm()).start()
+
+
+def test_a_transport_that_fails_ends_the_connection_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(FakeTpm):
+        def execute(self, command: bytes, locality: int = 0) -> bytes:
+            raise RuntimeError("gone")
+
+    server = RawSocket(tmp_path / "tpm.sock", Broken())
+    server.start()
+    for _ in range(2):
+        with connect(server) as connection:
+            connection.sendall(GET_8)
+            assert connection.recv(4096) == b""
+    server.stop()
+    assert "a command failed" in caplog.text
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.binary(min_size=1, max_size=200))
+def test_garbage_gets_well_formed_responses_or_the_end(garbage: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    server = RawSocket("/nowhere", FakeTpm(key_s=0))
+    with ours, theirs:
+        ours.sendall(garbage)
+        ours.shutdown(socket.SHUT_WR)
+        server._exchange(theirs)
+        theirs.shutdown(socket.SHUT_RDWR)
+        got = ours.makefile("rb").read()
+    while got:
+        size = int.from_bytes(got[2:6], "big")
+        assert 10 <= size <= len(got)
+        got = got[size:]
+
+
+def test_the_relay_carries_commands_of_tpm2_tools(server: RawSocket) -> None:
+    kind, _, relay = tcti(server.path).partition(":")
+    assert kind == "cmd"
+    # The `cmd` TCTI runs its configuration with sh, and stops it by closing its input.
+    with subprocess.Popen(["sh", "-c", relay], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for octets in (8, 4000, 1):
+            process.stdin.write(message(GET_RANDOM, octets.to_bytes(2, "big")))
+            process.stdin.flush()
+            assert len(process.stdout.read(12 + octets)) == 12 + octets
+    assert process.returncode == 0
+
+
+def test_the_relay_says_what_is_missing_in_one_line(tmp_path: Path) -> None:
+    relay = tcti(tmp_path / "it's missing").partition(":")[2]
+    assert shlex.split(relay)[-1] == str(tmp_path / "it's missing")
+    done = subprocess.run(["sh", "-c", relay], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"cusetpm: {tmp_path}/it's missing: No such file or directory\n"
