@@ -26,7 +26,7 @@ MAX_SYM_KEY_BITS: Final = 256
 MAX_SYM_KEY_BYTES: Final = 32
 MAX_SYM_KEY: Final = MAX_SYM_KEY_BYTES
 MAX_SYM_BLOCK_SIZE: Final = 16
-MAX_SYM_DATA: Final = 128  # of a sealed data object (Part 2, 11.1.14 gives 128)
+MAX_SYM_DATA: Final = 128  # of a sealed data object (Part 2, 11.1.13)
 
 ASYMMETRIC: Final = frozenset({0x0001, 0x0023})  # TPM_ALG_RSA, TPM_ALG_ECC
 RSA_KEY_BITS: Final = frozenset({1024, 2048, 3072, 4096})
@@ -38,11 +38,11 @@ MAX_ECC_KEY_BYTES: Final = 66
 # TPM_ALG_RSASSA, RSAPSS, RSAES, OAEP.
 RSA_SIGNING_SCHEMES: Final = frozenset({0x0014, 0x0016})
 RSA_ENCRYPTION_SCHEMES: Final = frozenset({0x0015, 0x0017})
-# TPM_ALG_ECDSA, ECDAA, ECSCHNORR; ECDH, ECMQV.
-ECC_SIGNING_SCHEMES: Final = frozenset({0x0018, 0x001A, 0x001C})
-ECC_KEY_EXCHANGES: Final = frozenset({0x0019, 0x001D})
-# TPM_ALG_MGF1, KDF1_SP800_56A, KDF2, KDF1_SP800_108.
-KDFS: Final = frozenset({0x0007, 0x0020, 0x0021, 0x0022})
+# TPM_ALG_ECDSA; TPM_ALG_ECDH.
+ECC_SIGNING_SCHEMES: Final = frozenset({0x0018})
+ECC_KEY_EXCHANGES: Final = frozenset({0x0019})
+# TPM_ALG_MGF1, KDF1_SP800_56A, KDF1_SP800_108.
+KDFS: Final = frozenset({0x0007, 0x0020, 0x0022})
 
 # PCRs and localities.
 
@@ -77,7 +77,7 @@ MAX_NV_BUFFER_SIZE: Final = 1024
 MAX_CAP_BUFFER: Final = 1024
 MAX_RNG_ENTROPY_SIZE: Final = 64
 MAX_ALG_LIST_SIZE: Final = 64
-LABEL_MAX_BUFFER: Final = 48  # octets of a label or context in derivation: the largest ECC parameter or 32
+LABEL_MAX_BUFFER: Final = 32  # of a label or context in derivation (Part 2, 11.1.10)
 MAX_CAP_DATA: Final = MAX_CAP_BUFFER - 4 - 4  # without the capability and the count
 MAX_CAP_ALGS: Final = MAX_CAP_DATA // 6
 MAX_CAP_HANDLES: Final = MAX_CAP_DATA // 4
@@ -88,6 +88,8 @@ MAX_ECC_CURVES: Final = MAX_CAP_DATA // 2
 MAX_TAGGED_POLICIES: Final = MAX_CAP_DATA // (4 + 2 + MAX_DIGEST_SIZE)
 MAX_ACT_DATA: Final = MAX_CAP_DATA // 12
 MAX_AC_CAPABILITIES: Final = MAX_CAP_DATA // 8
+MAX_SPDM_SESSION_INFO: Final = MAX_CAP_DATA // (2 * (2 + 2 + MAX_DIGEST_SIZE))
+MAX_VENDOR_PROPERTY: Final = MAX_CAP_DATA // (2 + 512)
 
 # NV memory.
 
