@@ -280,6 +280,7 @@ class _ReaderSource:
     """Writes the body of one decoder.
 
     Adjacent integers and the length after them share one Struct, unless *exact* asks for one at a time.
+    The local variables of a count and an element begin with an underscore, which no member's name does.
     """
 
     def __init__(self, cls: type, plus: bool = False, *, numbered: bool = False, exact: bool = False) -> None:
@@ -319,20 +320,20 @@ class _ReaderSource:
             if self.exact:
                 self._flush()
         elif isinstance(spec, Sized):
-            self._run.append("n")
+            self._run.append("_n")
             self._codes += spec.prefix
             self._checks.append(f"if {_bounds(spec)}: raise err({spec.rc})")
             self._flush()
-            self.body += [f"{m.name} = buf[off:off + n]; off += n",
-                          f"if len({m.name}) != n: raise err({RC_INSUFFICIENT})"]
+            self.body += [f"{m.name} = buf[off:off + _n]; off += _n",
+                          f"if len({m.name}) != _n: raise err({RC_INSUFFICIENT})"]
         elif isinstance(spec, ListOf):
-            self._run.append("n")
+            self._run.append("_n")
             self._codes += spec.prefix
             self._checks.append(f"if {_bounds(spec)}: raise err({spec.rc})")
             self._flush()
             element = self._bind(reader_of(get_args(get_args(m.type)[0])[0], allow_null))
-            self.body += [f"{m.name} = []", "for _ in range(n):",
-                          f"  v, off = {element}(buf, off); {m.name}.append(v)"]
+            self.body += [f"{m.name} = []", "for _ in range(_n):",
+                          f"  _v, off = {element}(buf, off); {m.name}.append(_v)"]
         elif isinstance(spec, Arms):
             self._flush()
             arms = self._bind(_LazyArms(spec, reader_of))
@@ -355,7 +356,7 @@ class _ReaderSource:
 
 
 def _bounds(spec: Sized | ListOf) -> str:
-    return f"n > {spec.limit}" + (f" or n < {spec.least}" if spec.least else "")
+    return f"_n > {spec.limit}" + (f" or _n < {spec.least}" if spec.least else "")
 
 
 @cache

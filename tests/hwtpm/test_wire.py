@@ -168,3 +168,17 @@ def test_secrets_stay_out_of_repr_and_defaults_apply() -> None:
     assert value != Outer(1, Scheme(0x10, None), Selection(4, b"\1"), None, [], [], b"ab")
     with pytest.raises(TypeError):
         Selection(4)  # type: ignore[call-arg]
+
+
+def test_a_union_arm_can_be_a_list_and_members_can_have_any_name() -> None:
+    class Group(Wire):
+        kind: U16
+        data: Annotated[list[int], Arms({1: Annotated[list[U16], ListOf(3)]}), On("kind")]
+        n: BLOB
+        v: Annotated[list[BLOB], ListOf(3)]
+
+    value = Group(1, [7, 8], b"n", [b"a", b""])
+    assert decode(Group, encode(value)) == value
+    with pytest.raises(TpmError) as caught:
+        decode(Group, bytes.fromhex("0001 00000004"))
+    assert caught.value.rc == RC_SIZE
