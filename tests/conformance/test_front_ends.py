@@ -45,3 +45,23 @@ def test_the_raw_socket_is_one(tmp_path: Path) -> None:
         check_front_end("socket", tmp_path / "tpm.sock")
     finally:
         server.stop()
+
+
+@pytest.mark.vm
+@pytest.mark.slow
+def test_the_cuse_device_is_a_tpm_device() -> None:
+    """In a virtual machine with a stock kernel, because /dev/cuse is rare."""
+    checkout = Path(__file__).parents[2]
+    run = str(checkout / "scripts" / "vm" / "run")
+    prepared = subprocess.run([run, "--prepare"], check=False, capture_output=True, text=True)
+    if prepared.returncode:
+        pytest.skip(f"no virtual machine: {prepared.stderr.strip()}")
+    done = subprocess.run(
+        [run, "--timeout", "240", "--", "python", "-W", "error", "tests/conformance/cuse_device.py"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=checkout,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("held: ") == 4

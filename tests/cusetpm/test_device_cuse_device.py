@@ -1,0 +1,63 @@
+"""What the CUSE device says where it cannot be made.  What it does is checked in a virtual machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from cusetpm.devices.cuse import device
+from cusetpm.devices.cuse.device import CuseDevice, free_name
+from cusetpm.devices.process import is_dying
+from tests.conformance.fake_tpm import FakeTpm
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Directories in place of those where the names of devices are."""
+    made = [tmp_path / name for name in ("dev", "cuse", "tpm", "misc")]
+    for directory in made[:-1]:  # The last one is missing, as /sys/class/cuse often is.
+        directory.mkdir()
+    monkeypatch.setattr(device, "_IN_USE", tuple(map(str, made)))
+    monkeypatch.setattr(device, "CUSE", str(tmp_path / "dev" / "cuse"))
+    return made
+
+
+def test_the_first_name_that_is_free_everywhere_is_taken(places: list[Path]) -> None:
+    assert free_name() == "tpm0"
+    (places[0] / "tpm0").touch()
+    (places[1] / "tpm1").symlink_to("nowhere")
+    (places[2] / "tpm2").mkdir()
+    assert free_name() == "tpm3"
+
+
+def test_all_names_taken_is_an_error(places: list[Path]) -> None:
+    for number in range(device.MAX_DEVICES):
+        (places[0] / f"tpm{number}").touch()
+    with pytest.raises(OSError, match="all names from tpm0 to tpm255 are taken"):
+        free_name()
+
+
+def test_a_machine_without_cuse_is_told_clearly(places: list[Path]) -> None:
+    made = CuseDevice(None, FakeTpm())
+    with pytest.raises(OSError, match="no CUSE on this machine") as caught:
+        made.start()
+    assert caught.value.errno == errno.ENODEV
+    made.stop()
+
+
+def test_a_name_in_use_is_refused(places: list[Path]) -> None:
+    (places[0] / "tpm7").touch()
+    with pytest.raises(FileExistsError, match="exists already"):
+        CuseDevice("tpm7", FakeTpm()).start()
+
+
+def test_this_process_is_not_dying_and_no_other_either() -> None:
+    assert not is_dying(threading.get_native_id())
+    assert not is_dying(0)
+    child = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(child, 0)
+    assert not is_dying(child)
