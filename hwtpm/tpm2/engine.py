@@ -7,6 +7,7 @@ from struct import Struct
 from struct import error as StructError
 from typing import NamedTuple
 
+from hwtpm.crypto.drbg import CtrDrbg
 from hwtpm.errors import StateError, TpmError
 from hwtpm.tpm2 import commands
 from hwtpm.tpm2.context import COMMANDS, Tpm
@@ -30,18 +31,20 @@ class Engine:
     """One TPM 2.0 from power-on to power-off.
 
     *entropy* gives that many random octets; *now* gives milliseconds that never go back.  With a *snapshot*
-    the TPM is the one that gave it, after a loss of power; without, it is newly manufactured.  Calls of
-    `execute` must be serialised by the caller; `cancel` may come from any thread.
+    the TPM is the one that gave it, after a loss of power; without, it is newly manufactured, and a *seed*
+    makes its primary seeds and proofs reproducible.  Calls of `execute` must be serialised by the caller;
+    `cancel` may come from any thread.
     """
 
-    def __init__(self, entropy: Callable[[int], bytes], now: Callable[[], int],
-                 snapshot: bytes | None = None) -> None:
+    def __init__(self, entropy: Callable[[int], bytes], now: Callable[[], int], snapshot: bytes | None = None,
+                 seed: bytes | None = None) -> None:
         commands.load()
         self.tpm = Tpm(entropy, now)
         self.fault: Exception | None = None  # the defect that put this TPM into failure mode
         self._sections: dict[bytes, bytes] = {}
         if snapshot is None:
-            self.tpm.hierarchies.manufacture(self.tpm.random)
+            made_from = CtrDrbg(seed).generate if seed is not None else self.tpm.random
+            self.tpm.hierarchies.manufacture(made_from)
             for owner in self.tpm.owners:
                 owner.touch()
         else:

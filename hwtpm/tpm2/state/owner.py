@@ -19,7 +19,8 @@ class Owner:
 
     *Permanent* state outlives power; a handler that changes it calls `touch`, and the command is not
     acknowledged before the new state is stored.  *Volatile* state lives until power goes; Shutdown(STATE)
-    keeps a copy, which Startup(STATE) gives back before `startup` clears what the specification does not keep.
+    keeps a copy, which Startup(STATE) gives back before `startup` clears what the specification does not
+    keep.
     Both forms are octets whose first is a format version.
     """
 
