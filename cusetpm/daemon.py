@@ -1,0 +1,146 @@
+"""Builds the whole picture for one state directory, and takes it apart again.
+
+    front end -> ring -> guest (vTPM) -> ring -> manager -> TIS driver -> registers -> chip
+
+The manager is domain 1; the vTPM of guest number n is domain 2 + 2n and the guest itself domain 3 + 2n.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from manager.manager import Manager
+from manager.protocol import Endpoint
+
+from cusetpm.guest import Guest
+from cusetpm.ring.link import Host, Link, connect
+from cusetpm.statedir import StateDirectory
+from hwtpm.chip import Chip
+from hwtpm.client import Client
+from hwtpm.errors import TpmError
+from hwtpm.tis.driver import Driver
+from hwtpm.tis.mmio import ModelWindow
+from hwtpm.tpm2.requests.startup import Shutdown, Startup
+from hwtpm.tpm2.types.constants import TPM_RC_INITIALIZE, TPM_SU_CLEAR, TPM_SU_STATE, TPM_CC_Shutdown
+
+log = logging.getLogger(__name__)
+
+_MANAGER_DOMID = 1
+MANAGER_LOCALITY = 2  # As Xen advises for the manager (xen-vtpmmgr, "tpmlocality").
+
+
+class Device:
+    """One guest's TPM as a front end sees it: the guest's end of the outer ring.
+
+    A `Transport` that remembers whether the last command was an orderly Shutdown.
+    """
+
+    def __init__(self, guest: Guest, outer: Link, inner: Link) -> None:
+        self.guest, self.outer, self.inner = guest, outer, inner
+        self._shut_down = False
+        self.cancel = outer.front.cancel
+        self.takes_long = guest.takes_long
+
+    def execute(self, command: bytes, locality: int = 0) -> bytes:
+        """Return the response to *command*, which has crossed the ring."""
+        response = self.outer.front.execute(command, locality)
+        self._shut_down = command[6:10] == _SHUTDOWN and response[6:10] == b"\0\0\0\0"
+        return response
+
+    def start_up(self, kind: int) -> None:
+        """Send the Startup that firmware would have sent, TPM_SU_CLEAR or TPM_SU_STATE; raises TpmError."""
+        Client(self.execute, os.urandom).run(Startup(kind))
+
+    def close(self) -> None:
+        """Shut down in an orderly way, unless that was the last command; rings and vTPM are gone then."""
+        if not self._shut_down:
+            try:
+                Client(self.execute, os.urandom).run(Shutdown(TPM_SU_STATE))
+            except TpmError as error:
+                if error.rc != TPM_RC_INITIALIZE:
+                    log.warning("vTPM %s: no orderly shutdown: %s", self.guest.uuid, error)
+        self.outer.close()
+        self.guest.close()
+        self.inner.close()
+
+
+_SHUTDOWN = TPM_CC_Shutdown.to_bytes(4, "big")
+
+
+class System:
+    """Chip, manager and vTPMs of one state directory, running.
+
+    *entropy* gives random octets; *now* gives milliseconds that never go back.  Raises StateError, one line
+    for people, when the directory cannot be used, and OSError from the file system.
+    """
+
+    def __init__(self, path: Path, entropy: Callable[[int], bytes] = os.urandom,
+                 now: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000) -> None:
+        self._entropy, self._now = entropy, now
+        self._host = Host()
+        self._devices: list[Device] = []
+        with ExitStack() as stack:
+            self.state = StateDirectory(path)
+            stack.callback(self.state.close)
+            self.chip = Chip(self.state.chip, entropy, now)
+            stack.callback(self.chip.close)
+            self.window = ModelWindow(self.chip.tis)
+            driver = Driver(self.window, clock=time.monotonic, sleep=time.sleep)
+            driver.probe()
+            client = Client(lambda command: driver.execute(command, MANAGER_LOCALITY), entropy)
+            client.run(Startup(TPM_SU_CLEAR))  # The platform's firmware would have done it.
+            self.manager = Manager(self.state.manager, client, entropy)
+            stack.callback(self.manager.close)
+            self._stack = stack.pop_all()
+            self._chip_client = client
+
+    def add_guest(self, name: str, seed: bytes | None = None) -> Device:
+        """Return the device of the vTPM *name*, powered on and connected, before any Startup.
+
+        A vTPM that the state directory does not have yet is manufactured, from *seed* if given.
+        """
+        uuid, path = self.state.guest(name)
+        vtpm = 2 + 2 * len(self._devices)
+        inner = connect(Endpoint(self.manager, uuid), front_domid=vtpm, back_domid=_MANAGER_DOMID,
+                        uuid=str(uuid), host=self._host)
+        try:
+            guest = Guest(uuid, path, inner.front, self._entropy, self._now, seed)
+        except BaseException:
+            inner.close()
+            raise
+        try:
+            outer = connect(guest, front_domid=vtpm + 1, back_domid=vtpm, uuid=str(uuid), host=self._host)
+        except BaseException:
+            guest.close()
+            inner.close()
+            raise
+        device = Device(guest, outer, inner)
+        self._devices.append(device)
+        return device
+
+    def counts(self) -> dict[str, int]:
+        """Return what has crossed each box so far."""
+        return {
+            "guest ring commands": sum(d.outer.front.finished for d in self._devices),
+            "guest saves": sum(d.guest.saves for d in self._devices),
+            "manager ring commands": sum(d.inner.front.finished for d in self._devices),
+            "manager saves": self.manager.saves,
+            "TIS register reads": self.window.reads,
+            "TIS register writes": self.window.writes,
+            "chip saves": self.chip.saves,
+        }
+
+    def close(self) -> None:
+        """Everything is shut down in order, and the state directory free for others; safe to call twice."""
+        while self._devices:
+            self._devices.pop().close()
+        with self._stack:
+            if not self._closed:
+                self._closed = True
+
+    _closed = False
