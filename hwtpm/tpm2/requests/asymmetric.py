@@ -9,7 +9,6 @@ from hwtpm.tpm2.types.algorithms import (
     TPM2B_ECC_POINT,
     TPM2B_PUBLIC_KEY_RSA,
     TPMI_ECC_CURVE,
-    TPMI_ECC_KEY_EXCHANGE,
     TPMS_ALGORITHM_DETAIL_ECC,
     TPMT_KDF_SCHEME,
     TPMT_RSA_DECRYPT,
@@ -27,7 +26,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_CC_RSA_Encrypt,
     TPM_CC_ZGen_2Phase,
 )
-from hwtpm.tpm2.types.interface import TPMI_DH_OBJECT
+from hwtpm.tpm2.types.interface import TPMI_DH_OBJECT, TPMI_ECC_KEY_EXCHANGE
 from hwtpm.tpm2.types.structures import (
     TPM2B_DATA,
     TPM2B_DIGEST,
@@ -151,7 +150,7 @@ class ECCDecrypt(Command[ECCDecryptResponse]):
 
 
 class EncapsulateResponse(Wire):
-    shared_secret: Annotated[TPM2B_SHARED_SECRET, SECRET]
+    shared_secret: TPM2B_SHARED_SECRET
     ciphertext: TPM2B_KEM_CIPHERTEXT
 
 
@@ -163,7 +162,7 @@ class Encapsulate(Command[EncapsulateResponse]):
 
 
 class DecapsulateResponse(Wire):
-    shared_secret: Annotated[TPM2B_SHARED_SECRET, SECRET]
+    shared_secret: TPM2B_SHARED_SECRET
 
 
 class Decapsulate(Command[DecapsulateResponse]):

@@ -1,4 +1,8 @@
-"""Attestation commands (Part 3, 18)."""
+"""Attestation commands (Part 3, 18).
+
+Tables do not decorate responses (4.2.2), but without a signing key the signature is a null one (18.1): hence
+PLUS in the responses.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ from hwtpm.wire import PLUS, Role, Wire
 
 class CertifyResponse(Wire):
     certify_info: TPM2B_ATTEST
-    signature: TPMT_SIGNATURE
+    signature: Annotated[TPMT_SIGNATURE, PLUS]
 
 
 class Certify(Command[CertifyResponse]):
@@ -44,7 +48,7 @@ class Certify(Command[CertifyResponse]):
 
 class CertifyCreationResponse(Wire):
     certify_info: TPM2B_ATTEST
-    signature: TPMT_SIGNATURE
+    signature: Annotated[TPMT_SIGNATURE, PLUS]
 
 
 class CertifyCreation(Command[CertifyCreationResponse]):
@@ -61,7 +65,7 @@ class CertifyCreation(Command[CertifyCreationResponse]):
 
 class QuoteResponse(Wire):
     quoted: TPM2B_ATTEST
-    signature: TPMT_SIGNATURE
+    signature: Annotated[TPMT_SIGNATURE, PLUS]
 
 
 class Quote(Command[QuoteResponse]):
@@ -76,7 +80,7 @@ class Quote(Command[QuoteResponse]):
 
 class GetSessionAuditDigestResponse(Wire):
     audit_info: TPM2B_ATTEST
-    signature: TPMT_SIGNATURE
+    signature: Annotated[TPMT_SIGNATURE, PLUS]
 
 
 class GetSessionAuditDigest(Command[GetSessionAuditDigestResponse]):
@@ -92,7 +96,7 @@ class GetSessionAuditDigest(Command[GetSessionAuditDigestResponse]):
 
 class GetCommandAuditDigestResponse(Wire):
     audit_info: TPM2B_ATTEST
-    signature: TPMT_SIGNATURE
+    signature: Annotated[TPMT_SIGNATURE, PLUS]
 
 
 class GetCommandAuditDigest(Command[GetCommandAuditDigestResponse]):
@@ -108,7 +112,7 @@ class GetCommandAuditDigest(Command[GetCommandAuditDigestResponse]):
 
 class GetTimeResponse(Wire):
     time_info: TPM2B_ATTEST
-    signature: TPMT_SIGNATURE
+    signature: Annotated[TPMT_SIGNATURE, PLUS]
 
 
 class GetTime(Command[GetTimeResponse]):
@@ -124,7 +128,7 @@ class GetTime(Command[GetTimeResponse]):
 class CertifyX509Response(Wire):
     added_to_certificate: TPM2B_MAX_BUFFER
     tbs_digest: TPM2B_DIGEST
-    signature: TPMT_SIGNATURE
+    signature: Annotated[TPMT_SIGNATURE, PLUS]
 
 
 class CertifyX509(Command[CertifyX509Response]):

@@ -39,7 +39,7 @@ from hwtpm.tpm2.types.structures import (
     TPML_PCR_SELECTION,
     TPMT_TK_CREATION,
 )
-from hwtpm.wire import PLUS, SECRET, Role, Wire
+from hwtpm.wire import PLUS, Role, Wire
 
 
 class CreatePrimaryResponse(Wire):
@@ -126,7 +126,7 @@ class HierarchyChangeAuth(Command[Empty]):
     CC: ClassVar[int] = TPM_CC_HierarchyChangeAuth
     NV: ClassVar[bool] = True
     auth_handle: Annotated[TPMI_RH_HIERARCHY_AUTH, Role.USER]
-    new_auth: Annotated[TPM2B_AUTH, SECRET]
+    new_auth: TPM2B_AUTH
 
 
 class ReadOnlyControl(Command[Empty]):

@@ -44,7 +44,7 @@ class NVDefineSpace(Command[Empty]):
     CC: ClassVar[int] = TPM_CC_NV_DefineSpace
     NV: ClassVar[bool] = True
     auth_handle: Annotated[TPMI_RH_PROVISION, Role.USER]
-    auth: Annotated[TPM2B_AUTH, SECRET]
+    auth: TPM2B_AUTH
     public_info: TPM2B_NV_PUBLIC
 
 
@@ -164,12 +164,12 @@ class NVChangeAuth(Command[Empty]):
     CC: ClassVar[int] = TPM_CC_NV_ChangeAuth
     NV: ClassVar[bool] = True
     nv_index: Annotated[TPMI_RH_NV_INDEX, Role.ADMIN]
-    new_auth: Annotated[TPM2B_AUTH, SECRET]
+    new_auth: TPM2B_AUTH
 
 
 class NVCertifyResponse(Wire):
     certify_info: TPM2B_ATTEST
-    signature: TPMT_SIGNATURE
+    signature: Annotated[TPMT_SIGNATURE, PLUS]
 
 
 class NVCertify(Command[NVCertifyResponse]):
@@ -191,7 +191,7 @@ class NVDefineSpace2(Command[Empty]):
     CC: ClassVar[int] = TPM_CC_NV_DefineSpace2
     NV: ClassVar[bool] = True
     auth_handle: Annotated[TPMI_RH_PROVISION, Role.USER]
-    auth: Annotated[TPM2B_AUTH, SECRET]
+    auth: TPM2B_AUTH
     public_info: TPM2B_NV_PUBLIC_2
 
 

@@ -87,7 +87,7 @@ class LoadExternal(Command[LoadExternalResponse]):
 
 
 class ReadPublicResponse(Wire):
-    out_public: TPM2B_PUBLIC
+    out_public: Annotated[TPM2B_PUBLIC, PLUS]  # LoadExternal takes objects without a name algorithm.
     name: TPM2B_NAME
     qualified_name: TPM2B_NAME
 
@@ -128,7 +128,7 @@ class MakeCredential(Command[MakeCredentialResponse]):
 
 
 class UnsealResponse(Wire):
-    out_data: Annotated[TPM2B_SENSITIVE_DATA, SECRET]
+    out_data: TPM2B_SENSITIVE_DATA
 
 
 class Unseal(Command[UnsealResponse]):
@@ -148,7 +148,7 @@ class ObjectChangeAuth(Command[ObjectChangeAuthResponse]):
     CC: ClassVar[int] = TPM_CC_ObjectChangeAuth
     object_handle: Annotated[TPMI_DH_OBJECT, Role.ADMIN]
     parent_handle: Annotated[TPMI_DH_OBJECT, Role.NONE]
-    new_auth: Annotated[TPM2B_AUTH, SECRET]
+    new_auth: TPM2B_AUTH
 
 
 class CreateLoadedResponse(Wire):

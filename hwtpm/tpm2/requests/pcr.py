@@ -19,7 +19,7 @@ from hwtpm.tpm2.types.interface import TPMI_ALG_HASH, TPMI_DH_PCR, TPMI_RH_PLATF
 from hwtpm.tpm2.types.structures import (
     TPM2B_DIGEST,
     TPM2B_EVENT,
-    TPML_DIGEST,
+    TPML_DIGEST_RESPONSE,
     TPML_DIGEST_VALUES,
     TPML_PCR_SELECTION,
 )
@@ -51,7 +51,7 @@ class PCREvent(Command[PCREventResponse]):
 class PCRReadResponse(Wire):
     pcr_update_counter: UINT32
     pcr_selection_out: TPML_PCR_SELECTION
-    pcr_values: TPML_DIGEST
+    pcr_values: TPML_DIGEST_RESPONSE
 
 
 class PCRRead(Command[PCRReadResponse]):

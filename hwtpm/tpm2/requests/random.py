@@ -28,4 +28,4 @@ class StirRandom(Command[Empty]):
 
     CC: ClassVar[int] = TPM_CC_StirRandom
     NV: ClassVar[bool] = True
-    in_data: Annotated[TPM2B_SENSITIVE_DATA, SECRET]
+    in_data: TPM2B_SENSITIVE_DATA

@@ -30,7 +30,7 @@ from hwtpm.tpm2.types.structures import (
     TPML_DIGEST_VALUES,
     TPMT_TK_HASHCHECK,
 )
-from hwtpm.wire import PLUS, SECRET, Role, Wire
+from hwtpm.wire import PLUS, Role, Wire
 
 
 class HMACStartResponse(Wire):
@@ -42,7 +42,7 @@ class HMACStart(Command[HMACStartResponse]):
 
     CC: ClassVar[int] = TPM_CC_HMAC_Start
     handle: Annotated[TPMI_DH_OBJECT, Role.USER]
-    auth: Annotated[TPM2B_AUTH, SECRET]
+    auth: TPM2B_AUTH
     hash_alg: Annotated[TPMI_ALG_HASH, PLUS]
 
 
@@ -55,7 +55,7 @@ class MACStart(Command[MACStartResponse]):
 
     CC: ClassVar[int] = TPM_CC_MAC_Start
     handle: Annotated[TPMI_DH_OBJECT, Role.USER]
-    auth: Annotated[TPM2B_AUTH, SECRET]
+    auth: TPM2B_AUTH
     in_scheme: Annotated[TPMI_ALG_MAC_SCHEME, PLUS]
 
 
@@ -70,7 +70,7 @@ class HashSequenceStart(Command[HashSequenceStartResponse]):
     """
 
     CC: ClassVar[int] = TPM_CC_HashSequenceStart
-    auth: Annotated[TPM2B_AUTH, SECRET]
+    auth: TPM2B_AUTH
     hash_alg: Annotated[TPMI_ALG_HASH, PLUS]
 
 
@@ -83,7 +83,7 @@ class SignSequenceStart(Command[SignSequenceStartResponse]):
 
     CC: ClassVar[int] = TPM_CC_SignSequenceStart
     key_handle: Annotated[TPMI_DH_OBJECT, Role.NONE]
-    auth: Annotated[TPM2B_AUTH, SECRET]
+    auth: TPM2B_AUTH
     context: TPM2B_SIGNATURE_CTX
 
 
@@ -96,7 +96,7 @@ class VerifySequenceStart(Command[VerifySequenceStartResponse]):
 
     CC: ClassVar[int] = TPM_CC_VerifySequenceStart
     key_handle: Annotated[TPMI_DH_OBJECT, Role.NONE]
-    auth: Annotated[TPM2B_AUTH, SECRET]
+    auth: TPM2B_AUTH
     hint: TPM2B_SIGNATURE_HINT
     context: TPM2B_SIGNATURE_CTX
 
