@@ -1,0 +1,49 @@
+"""TPM2_CreatePrimary (Part 3, 24.1)."""
+
+from __future__ import annotations
+
+from hwtpm.errors import TpmError
+from hwtpm.tpm2 import creation, templates
+from hwtpm.tpm2.context import Tpm, handles
+from hwtpm.tpm2.requests.hierarchy import CreatePrimary, CreatePrimaryResponse
+from hwtpm.tpm2.state.objects import Object, qualified_name
+from hwtpm.tpm2.types.objects import TPMT_SENSITIVE
+
+
+@handles
+def create_primary(tpm: Tpm, cmd: CreatePrimary) -> CreatePrimaryResponse:
+    """A primary object is loaded, derived from the hierarchy's seed and the template.  Part 3, 24.1.
+
+    TPM_RC_OBJECT_MEMORY: no transient handle is free.  TPM_RC_ATTRIBUTES, TPM_RC_SCHEME, TPM_RC_SYMMETRIC,
+    TPM_RC_KDF, TPM_RC_HASH, TPM_RC_SIZE (parameter 2): the template is not acceptable.  TPM_RC_SIZE
+    (parameter 1): the authValue is longer than a digest of nameAlg.  TPM_RC_RANGE, TPM_RC_SIZE,
+    TPM_RC_KEY_SIZE: the exponent or the data do not suit the template.  TPM_RC_CANCELED.
+    """
+    # Input Validation
+    tpm.objects.check_room()
+    template, given = cmd.in_public, cmd.in_sensitive
+    hierarchy = cmd.primary_handle
+    try:
+        templates.check_creation(template, None, len(given.data))
+    except TpmError as error:
+        raise error.parameter(2) from None
+    try:
+        templates.check_auth_size(given.user_auth, template)
+    except TpmError as error:
+        raise error.parameter(1) from None
+    primary = creation.create_primary(tpm, hierarchy, template, given.data)
+
+    # Internal Data Update
+    public, name = primary.public, primary.name
+    auth = given.user_auth.rstrip(b"\0")
+    sensitive = TPMT_SENSITIVE(public.type, auth, primary.seed_value, primary.sensitive)
+    made = Object(public, sensitive, hierarchy, name=name,
+                  qualified_name=qualified_name(hierarchy.to_bytes(4, "big"), public.name_alg, name))
+    if primary.key is not None:
+        made.key = primary.key
+    handle = tpm.objects.add(made)
+
+    # Command Output
+    data, digest = creation.creation_data(tpm, hierarchy, public.name_alg, cmd.creation_pcr, cmd.outside_info)
+    ticket = creation.creation_ticket(tpm, hierarchy, name, digest)
+    return CreatePrimaryResponse(handle, public, data, digest, ticket, name)
