@@ -128,7 +128,7 @@ class GetTime(Command[GetTimeResponse]):
 class CertifyX509Response(Wire):
     added_to_certificate: TPM2B_MAX_BUFFER
     tbs_digest: TPM2B_DIGEST
-    signature: Annotated[TPMT_SIGNATURE, PLUS]
+    signature: TPMT_SIGNATURE
 
 
 class CertifyX509(Command[CertifyX509Response]):
