@@ -290,6 +290,11 @@ class TpmBack:
                     step: BackStep | None = BACK_REMOVED
                 elif own is XenbusState.CLOSING and self._store.get(f"{device.directory}/online") == "0":
                     step = BACK_REMOVED
+                elif own is XenbusState.INITIALISING and device.state is not own:
+                    # The toolstack removed the device and made it anew before we saw the first.
+                    self._forget(device)
+                    self._probe(device.directory)
+                    return
                 else:
                     step = BACK.get((device.state, read_state(self._store, device.frontend)))
                 if step is None or (step.action is BackAction.VERIFY and self._unchanged(device)):
@@ -317,11 +322,10 @@ class TpmBack:
             keys = {"feature_protocol_v2": "1"}
         elif action is BackAction.DISCONNECT:
             self._disconnect(device)
-            keys = {"ready": None}
+            # Offered again, because the directory may be a new one.
+            keys = {"feature_protocol_v2": "1", "ready": None}
         elif action is BackAction.FREE:
-            self._disconnect(device)
-            device.unwatch()
-            del self._devices[device.directory]
+            self._forget(device)
             keys = {"ready": None}
         device.state = step.state
         write_state(self._store, device.directory, step.state, **keys)
@@ -360,6 +364,11 @@ class TpmBack:
         """
         if ring.page.state in (TPMIF_STATE_SUBMIT, TPMIF_STATE_CANCEL):
             threading.Thread(target=ring.event, name="tpmback-first", daemon=True).start()
+
+    def _forget(self, device: _Device) -> None:
+        self._disconnect(device)
+        device.unwatch()
+        del self._devices[device.directory]
 
     def _disconnect(self, device: _Device) -> None:
         ring, device.ring = device.ring, None

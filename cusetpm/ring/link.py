@@ -100,12 +100,26 @@ class Host:
         for key, value in keys.items():
             root.write(f"{path}/{key}", value, tx)
 
-    def remove_device(self, front_domid: int, back_domid: int, handle: int = 0) -> bool:
-        """The device is gone from both domains; True if the back end had said Closed before."""
+    def remove_device(
+        self, front_domid: int, back_domid: int, handle: int = 0, timeout: float = 10.0
+    ) -> bool:
+        """The device is gone from both domains; True if the back end had said Closed before.
+
+        Waits at most *timeout* seconds for that, as libxl does.
+        """
         root = self.store.client(0)
         back = f"/local/domain/{back_domid}/backend/vtpm/{front_domid}/{handle}"
-        write_state(root, back, XenbusState.CLOSING, online="0")
         clean = read_state(root, back) is XenbusState.CLOSED
+        if not clean and write_state(root, back, XenbusState.CLOSING, online="0"):
+            closed = threading.Event()
+
+            def look(_path: str) -> None:
+                if read_state(root, back) in (XenbusState.CLOSED, None):
+                    closed.set()
+
+            watch = root.watch(f"{back}/state", look)
+            clean = closed.wait(timeout)
+            root.unwatch(watch)
         for path in (f"/local/domain/{front_domid}/device/vtpm/{handle}", back):
             try:
                 root.rm(path)
