@@ -189,6 +189,9 @@ def scalar_from(curve_id: int, random: bytes) -> int:
 
 
 def _library_point(c: Curve, x: int, y: int) -> ec.EllipticCurvePublicKey:
+    # The library reduces coordinates modulo p; here they have one form only.
+    if x >= c.p or y >= c.p:
+        raise BadPoint(f"not a point of {c.name}")
     try:
         return ec.EllipticCurvePublicNumbers(x, y, c.group).public_key()
     except ValueError:

@@ -74,12 +74,25 @@ def _advance(iv: bytes, size: int) -> bytes:
 
 def _ofb(alg: int, key: bytes, iv: bytes, data: bytes) -> tuple[bytes, bytes]:
     """Run OFB over whole blocks, so that the last block of the key stream is known in full."""
+    method = _algorithm(alg, key)
     if not data:
         return b"", iv
     padded = data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")
-    out = Cipher(_algorithm(alg, key), OFB(iv)).encryptor().update(padded)
+    out = Cipher(method, OFB(iv)).encryptor().update(padded)
     stream = int.from_bytes(out[-BLOCK:], "big") ^ int.from_bytes(padded[-BLOCK:], "big")
     return out[: len(data)], stream.to_bytes(BLOCK, "big")
+
+
+def _ctr(alg: int, key: bytes, iv: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """Run CTR; encryption and decryption are the same."""
+    end = _advance(iv, len(data))
+    if alg == ids.AES:
+        return Cipher(_algorithm(alg, key), CTR(iv)).encryptor().update(data), end
+    # The library has no counter mode for Camellia: encrypt the counters one by one.
+    counters = b"".join(_advance(iv, at) for at in range(0, len(data), BLOCK))
+    stream = encrypt(alg, ids.ECB, key, b"", counters)[0][: len(data)]
+    out = int.from_bytes(stream, "big") ^ int.from_bytes(data, "big")
+    return out.to_bytes(len(data), "big"), end
 
 
 def encrypt(alg: int, mode: int, key: bytes, iv: bytes, data: bytes) -> tuple[bytes, bytes]:
@@ -93,9 +106,9 @@ def encrypt(alg: int, mode: int, key: bytes, iv: bytes, data: bytes) -> tuple[by
     method = _mode(mode, iv, len(data))
     if mode == ids.OFB:
         return _ofb(alg, key, iv, data)
-    out = Cipher(_algorithm(alg, key), method).encryptor().update(data)
     if mode == ids.CTR:
-        return out, _advance(iv, len(data))
+        return _ctr(alg, key, iv, data)
+    out = Cipher(_algorithm(alg, key), method).encryptor().update(data)
     return out, b"" if mode == ids.ECB else _last_block(out, iv)
 
 
@@ -104,9 +117,9 @@ def decrypt(alg: int, mode: int, key: bytes, iv: bytes, data: bytes) -> tuple[by
     method = _mode(mode, iv, len(data))
     if mode == ids.OFB:
         return _ofb(alg, key, iv, data)
-    out = Cipher(_algorithm(alg, key), method).decryptor().update(data)
     if mode == ids.CTR:
-        return out, _advance(iv, len(data))
+        return _ctr(alg, key, iv, data)
+    out = Cipher(_algorithm(alg, key), method).decryptor().update(data)
     return out, b"" if mode == ids.ECB else _last_block(data, iv)
 
 
