@@ -1,0 +1,70 @@
+"""Start-up commands (Part 3, 9), and when a Shutdown ceases to count."""
+
+from __future__ import annotations
+
+from hwtpm.errors import TpmError
+from hwtpm.tpm2.context import Tpm, handles
+from hwtpm.tpm2.requests.command import Empty
+from hwtpm.tpm2.requests.startup import Shutdown, Startup
+from hwtpm.tpm2.state.owner import Start
+from hwtpm.tpm2.types.constants import (
+    TPM_RC_FAILURE,
+    TPM_RC_LOCALITY,
+    TPM_RC_VALUE,
+    TPM_SU_STATE,
+)
+
+_LOCALITIES = (0, 3)  # PC Client PTP 1.06, 4.5: the static root of trust, and an H-CRTM
+
+
+@handles
+def startup(tpm: Tpm, cmd: Startup) -> Empty:
+    power = tpm.power
+    # Input Validation
+    if tpm.locality not in _LOCALITIES:
+        raise TpmError(TPM_RC_LOCALITY)
+    if cmd.startup_type == TPM_SU_STATE:
+        if power.orderly != TPM_SU_STATE:
+            raise TpmError(TPM_RC_VALUE).parameter(1)
+        if power.locality != tpm.locality:
+            raise TpmError(TPM_RC_LOCALITY)
+        start = Start.RESUME
+    else:
+        start = Start.RESTART if power.orderly == TPM_SU_STATE else Start.RESET
+    # Internal Data Update
+    orderly = power.orderly is not None
+    if start is Start.RESET:
+        tpm.hierarchies.new_null(tpm.random)
+    else:
+        try:
+            for owner in tpm.owners:
+                owner.restore_volatile(power.saved[owner.TAG])
+        except (KeyError, ValueError, TpmError):
+            power.failed = True
+            raise TpmError(TPM_RC_FAILURE) from None
+    tpm.pcrs.startup_locality = tpm.locality
+    tpm.clock.start(start, orderly)
+    for owner in tpm.owners:
+        owner.startup(start)
+    power.begin(start, tpm.locality)
+    # Command Output
+    return Empty()
+
+
+@handles
+def shutdown(tpm: Tpm, cmd: Shutdown) -> Empty:
+    # Internal Data Update
+    tpm.clock.shutdown()
+    tpm.power.shutdown(cmd.shutdown_type, _volatile(tpm), keep=cmd.shutdown_type == TPM_SU_STATE)
+    # Command Output
+    return Empty()
+
+
+def recheck(tpm: Tpm) -> None:
+    """Nullify the last Shutdown if a command has changed what it saved (Part 3, 9.4.1)."""
+    if tpm.power.kept is not None and tpm.power.kept != _volatile(tpm):
+        tpm.power.nullify()
+
+
+def _volatile(tpm: Tpm) -> dict[bytes, bytes]:
+    return {owner.TAG: owner.save_volatile() for owner in tpm.owners}

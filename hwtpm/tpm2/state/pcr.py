@@ -1,0 +1,220 @@
+"""Platform configuration registers: values, localities, change tracking (Part 1, 14; PC Client PTP, 4.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, ClassVar, Final, NamedTuple
+
+from hwtpm.crypto import hashes
+from hwtpm.errors import TpmError
+from hwtpm.tpm2.profile import (
+    DIGEST_SIZE,
+    HCRTM_PCR,
+    IMPLEMENTATION_PCR,
+    MAX_DIGEST_SIZE,
+    PCR_BANKS,
+    PCR_SELECT_MAX,
+)
+from hwtpm.tpm2.state.owner import Owner, Start
+from hwtpm.tpm2.types.base import UINT8, UINT16, UINT32
+from hwtpm.tpm2.types.constants import TPM_ALG_NULL, TPM_RC_LOCALITY
+from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION, TPMT_HA
+from hwtpm.wire import ListOf, Sized, Wire, decode, encode
+
+_FORMAT: Final = 1
+ALL_PCRS: Final = (1 << IMPLEMENTATION_PCR) - 1
+
+
+class Attributes(NamedTuple):
+    """What the platform specification says of one PCR; bit n of a locality mask stands for locality n."""
+
+    saved: bool  # a TPM Resume restores it
+    counted: bool  # a change increments pcrUpdateCounter
+    reset: int  # localities that may reset it
+    extend: int  # localities that may extend it
+
+    @property
+    def dynamic(self) -> bool:
+        """Tell whether a dynamic launch resets it: it starts as ones (Part 1, 14.3)."""
+        return bool(self.reset & 0x10)
+
+
+ATTRIBUTES: Final = (
+    *[Attributes(True, True, 0x00, 0x1F)] * 16,  # static root of trust
+    Attributes(False, False, 0x0F, 0x1F),  # 16: debug
+    Attributes(False, True, 0x10, 0x1C),  # 17: DRTM
+    Attributes(False, True, 0x10, 0x1C),
+    Attributes(False, True, 0x10, 0x0C),
+    Attributes(False, True, 0x1C, 0x0E),  # 20: trusted operating system
+    Attributes(False, False, 0x1C, 0x04),
+    Attributes(False, False, 0x1C, 0x04),
+    Attributes(False, False, 0x0F, 0x1F),  # 23: applications
+)
+
+
+class _Bank(Wire):
+    alg: UINT16
+    allocated: UINT32
+
+
+class _Permanent(Wire):
+    version: UINT8
+    banks: Annotated[list[_Bank], ListOf(255, prefix="B")]
+
+
+class _Values(Wire):
+    alg: UINT16
+    values: Annotated[list[Annotated[bytes, Sized(MAX_DIGEST_SIZE, prefix="B")]], ListOf(255, prefix="B")]
+
+
+class _Volatile(Wire):
+    version: UINT8
+    counter: UINT32
+    banks: Annotated[list[_Values], ListOf(255, prefix="B")]
+
+
+class Pcrs(Owner):
+    """The PCRs, in banks by hash algorithm.  The allocation is permanent; the values are volatile.
+
+    `allocation` gives the mask of a bank's PCRs (bit n for PCR n), in the order of TPM_CAP_PCRS.
+    """
+
+    TAG: ClassVar[bytes] = b"pcrs"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.allocation: dict[int, int] = dict.fromkeys(PCR_BANKS, ALL_PCRS)
+        self.banks: dict[int, list[bytes]] = {}
+        self.counter = 0  # pcrUpdateCounter
+        self.startup_locality = 0  # of the Startup; the H-CRTM PCR starts with it
+        self._initialize(range(IMPLEMENTATION_PCR))
+
+    def read(self, alg: int, index: int) -> bytes:
+        """Return the value of a PCR; raises KeyError when the bank does not have it."""
+        if not self.allocation[alg] >> index & 1:
+            raise KeyError(index)
+        return self.banks[alg][index]
+
+    def select(self, selections: Sequence[TPMS_PCR_SELECTION],
+               limit: int | None = None) -> tuple[list[TPMS_PCR_SELECTION], list[bytes]]:
+        """Return the selections without the PCRs that are not there, and the values in their order.
+
+        With *limit*, only the first *limit* PCRs stay selected (Part 3, 22.4).
+        """
+        selected: list[TPMS_PCR_SELECTION] = []
+        values: list[bytes] = []
+        for selection in selections:
+            alg = selection.hash
+            asked = int.from_bytes(selection.pcr_select, "little") & self.allocation.get(alg, 0)
+            given = 0
+            while asked and len(values) != limit:
+                bit = asked & -asked
+                values.append(self.banks[alg][bit.bit_length() - 1])
+                given, asked = given | bit, asked ^ bit
+            selected.append(TPMS_PCR_SELECTION(alg, given.to_bytes(len(selection.pcr_select), "little")))
+        return selected, values
+
+    def composite(self, selections: Sequence[TPMS_PCR_SELECTION],
+                  alg: int) -> tuple[list[TPMS_PCR_SELECTION], bytes]:
+        """Return the selections without the PCRs that are not there, and the digest of all selected values.
+
+        The values go into the digest in the order of the selections, lowest PCR first (Part 1, 14.5).
+        """
+        selected, values = self.select(selections)
+        return selected, hashes.digest(alg, *values)
+
+    def allocated(self, index: int) -> list[int]:
+        """Return the algorithms of the banks that have the PCR."""
+        return [alg for alg, mask in self.allocation.items() if mask >> index & 1]
+
+    def check_extend(self, index: int, locality: int) -> None:
+        """Raise TPM_RC_LOCALITY if the PCR cannot be extended from *locality*."""
+        if not ATTRIBUTES[index].extend >> locality & 1:
+            raise TpmError(TPM_RC_LOCALITY)
+
+    def check_reset(self, index: int, locality: int) -> None:
+        """Raise TPM_RC_LOCALITY if the PCR cannot be reset from *locality*.
+
+        Locality 4 resets by a dynamic launch only, never by TPM2_PCR_Reset.
+        """
+        if locality == 4 or not ATTRIBUTES[index].reset >> locality & 1:
+            raise TpmError(TPM_RC_LOCALITY)
+
+    def extend(self, index: int, digests: Iterable[TPMT_HA]) -> None:
+        """Extend the PCR with each digest, in the bank of its algorithm if that has it (Part 1, 14.4)."""
+        counted = ATTRIBUTES[index].counted
+        for digest in digests:
+            alg = digest.hash_alg
+            if self.allocation.get(alg, 0) >> index & 1:
+                bank = self.banks[alg]
+                bank[index] = hashes.digest(alg, bank[index], digest.digest)
+                if counted:
+                    self.counter = (self.counter + 1) & 0xFFFFFFFF
+
+    def reset(self, index: int) -> None:
+        """The PCR is zero in every bank; the change counts once, whatever the number of banks."""
+        for alg, bank in self.banks.items():
+            bank[index] = bytes(DIGEST_SIZE[alg])
+        self._changed(index)
+
+    def auth(self, handle: int) -> bytes:
+        """Return the authValue of a PCR: empty, because the platform has no group of PCRs with one."""
+        return b""
+
+    def policy(self, handle: int) -> tuple[int, bytes]:
+        """Return the policy of a PCR: none, because the platform has no group of PCRs with one."""
+        return TPM_ALG_NULL, b""
+
+    def _changed(self, index: int) -> None:
+        if ATTRIBUTES[index].counted:
+            self.counter = (self.counter + 1) & 0xFFFFFFFF
+
+    def _initialize(self, indices: Iterable[int]) -> None:
+        """Give the PCRs their values after a reset: ones if a dynamic launch resets them, else zeros."""
+        self.banks = {alg: self.banks.get(alg, [b""] * IMPLEMENTATION_PCR) for alg in self.allocation}
+        for index in indices:
+            for alg, bank in self.banks.items():
+                size = DIGEST_SIZE[alg]
+                if ATTRIBUTES[index].dynamic:
+                    bank[index] = b"\xff" * size
+                elif index == HCRTM_PCR:
+                    bank[index] = self.startup_locality.to_bytes(size, "big")
+                else:
+                    bank[index] = bytes(size)
+            self._changed(index)
+
+    def startup(self, start: Start) -> None:
+        """PCRs take their initial values, but those that a TPM Resume keeps."""
+        if start is Start.RESET:
+            self.counter = 0
+        self._initialize(i for i, a in enumerate(ATTRIBUTES) if start is not Start.RESUME or not a.saved)
+
+    def save(self) -> bytes:
+        """Return version and the allocation."""
+        return encode(_Permanent(_FORMAT, [_Bank(alg, mask) for alg, mask in self.allocation.items()]))
+
+    def restore(self, state: bytes) -> None:
+        found = decode(_Permanent, state)
+        if found.version != _FORMAT or any(bank.alg not in DIGEST_SIZE for bank in found.banks):
+            raise ValueError(f"PCR allocation of version {found.version}")
+        self.allocation = {bank.alg: bank.allocated for bank in found.banks}
+
+    def save_volatile(self) -> bytes:
+        """Return version, pcrUpdateCounter and the values."""
+        return encode(_Volatile(_FORMAT, self.counter, [_Values(a, b) for a, b in self.banks.items()]))
+
+    def restore_volatile(self, state: bytes) -> None:
+        found = decode(_Volatile, state)
+        banks = {bank.alg: bank.values for bank in found.banks}
+        whole = banks.keys() == self.allocation.keys() and all(
+            [len(value) for value in values] == [DIGEST_SIZE[alg]] * IMPLEMENTATION_PCR
+            for alg, values in banks.items()
+        )
+        if found.version != _FORMAT or not whole:
+            raise ValueError(f"PCR values of version {found.version}")
+        self.counter, self.banks = found.counter, banks
+
+
+def selection(alg: int, mask: int) -> TPMS_PCR_SELECTION:
+    """Return the selection of the PCRs of *mask* (bit n for PCR n) in the bank of *alg*."""
+    return TPMS_PCR_SELECTION(alg, mask.to_bytes(PCR_SELECT_MAX, "little"))

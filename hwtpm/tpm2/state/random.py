@@ -1,0 +1,42 @@
+"""The random number generator of the TPM (Part 1, "Random Number Generator (RNG) Module")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from hwtpm.crypto.drbg import CtrDrbg
+
+_SEED: Final = 48 + 24  # octets of entropy and nonce (SP 800-90A, Table 3, AES-256)
+_AHEAD: Final = 1024  # octets generated at once: one call of the cipher costs as much as many blocks
+
+
+class Random:
+    """Random octets by call: ``random(size)``.  Not permanent state: each power-on draws fresh *entropy*."""
+
+    __slots__ = ("_drbg", "_entropy", "_ready", "_used")
+
+    def __init__(self, entropy: Callable[[int], bytes]) -> None:
+        self._entropy = entropy
+        self._drbg = CtrDrbg(entropy(_SEED))
+        self._ready, self._used = b"", 0
+
+    def __repr__(self) -> str:
+        return "<Random>"
+
+    def __call__(self, size: int) -> bytes:
+        """Return *size* octets."""
+        start = self._used
+        end = start + size
+        if end > len(self._ready):
+            if size > _AHEAD:
+                return self._drbg.generate(size)
+            self._ready = self._drbg.generate(_AHEAD)
+            start, end = 0, size
+        self._used = end
+        return self._ready[start:end]
+
+    def stir(self, data: bytes) -> None:
+        """Everything that is returned from now on depends on *data* as well, and on fresh entropy."""
+        self._drbg.reseed(self._entropy(_SEED) + data)
+        self._ready, self._used = b"", 0
