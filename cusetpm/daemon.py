@@ -57,7 +57,7 @@ class Device:
         Client(self.execute, os.urandom).run(Startup(kind))
 
     def close(self) -> None:
-        """Shut down in an orderly way, unless that was the last command; rings and vTPM are gone then."""
+        """Shut down in an orderly way, unless that was the last command; then all of it is gone."""
         if not self._shut_down:
             try:
                 Client(self.execute, os.urandom).run(Shutdown(TPM_SU_STATE))
@@ -139,8 +139,4 @@ class System:
         """Everything is shut down in order, and the state directory free for others; safe to call twice."""
         while self._devices:
             self._devices.pop().close()
-        with self._stack:
-            if not self._closed:
-                self._closed = True
-
-    _closed = False
+        self._stack.close()
