@@ -202,7 +202,7 @@ def test_each_bit_of_an_attribute_structure_has_a_name_or_is_reserved(name: str)
     tp = getattr(attributes, name)
     spec = next(a for a in get_args(tp) if isinstance(a, Int))
     width = {"B": 8, "I": 32, "Q": 64}[spec.code]
-    prefixes = (name + "_",)
+    prefixes: tuple[str, ...] = (name + "_",)
     if name == "TPMA_NV_EXP":
         prefixes = ("TPMA_NV_", "TPMA_EXTERNAL_NV_")
     named = 0
