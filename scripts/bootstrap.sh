@@ -106,7 +106,8 @@ _find_python() {
 # pyfuse3 is published as source only.
 _install_build_needs() {
     if ! _find_python; then
-        ((EUID == 0)) && _install_packages python3 python3-venv python3-dev || true
+        # Where there is an old one, it is the distribution that is old, or the user's choice.
+        [[ -n $old_python ]] || _install_packages python3 python3-venv python3-dev || exit 1
         _find_python || die "Python 3.11 or newer is needed, and there is none on PATH$old_python"
     fi
     _find_missing gcc:gcc pkg-config:pkg-config
