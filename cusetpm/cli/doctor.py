@@ -75,7 +75,7 @@ def _cuse() -> Finding:
 def _fuse() -> Iterator[Finding]:
     refused = _device("/dev/fuse")
     if refused:
-        mend = "chmod 666 /dev/fuse" if os.path.exists("/dev/fuse") else "modprobe fuse, or --device /dev/fuse"
+        mend = "chmod 666 /dev/fuse" if os.path.exists("/dev/fuse") else "modprobe fuse"
         yield Finding("FUSE", False, f"/dev/fuse: {refused}", mend)
     else:
         yield Finding("FUSE", True, "/dev/fuse can be used: devices are DIR/tpm0")

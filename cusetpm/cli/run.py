@@ -5,26 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
-import sys
-import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from cusetpm.cli.failure import Failure, NotExecutable, NotFound
-from cusetpm.daemon import Device, System
-from cusetpm.devices import rawsocket
-from cusetpm.frontend import FrontEnd, choose
-from hwtpm.errors import ProtocolError, StateError, TpmError
-from hwtpm.tpm2.types.constants import TPM_SU_CLEAR, TPM_SU_STATE, rc_name
-
-log = logging.getLogger(__name__)
-
-_STARTUP = {"clear": TPM_SU_CLEAR, "state": TPM_SU_STATE}
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_SI_USER, _SI_TKILL, _SI_QUEUE = 0, -6, -1  # si_code of a signal that a process sent, not the terminal
+from hwtpm.errors import ProtocolError, StateError
 
 
 class _Hex(click.ParamType[bytes]):
@@ -65,30 +51,27 @@ def command(tpm: str, front_end: str, startup: str, state_dir: Path | None, seed
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="cusetpm: %(message)s")
     if not verbose:
         logging.getLogger().handlers[0].setFormatter(_OneLine("cusetpm: %(message)s"))
-    if shutil.which(command[0]) is None and os.sep not in command[0]:
-        raise NotFound(f"{command[0]}: command not found")
-    # The main thread alone takes these, one at a time, so that teardown is never interrupted half-way.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
-    with ExitStack() as stack:
-        try:
-            home = stack.enter_context(_Home())
-            system = System(state_dir or home.path / "state")
-            stack.callback(system.close)
-            device = system.add_guest("tpm0", seed)
-            if startup != "none":
-                _start_up(device, startup)
-            socket = rawsocket.RawSocket(home.path / "tpm0.sock", device)
-            socket.start()
-            stack.callback(socket.stop)
-            served = stack.enter_context(choose(front_end, device, home.path, socket.path))
-        except (StateError, ProtocolError) as error:
-            raise Failure(str(error)) from error
-        except OSError as error:
-            raise Failure(_os_error(error)) from error
-        log.info("front end: %s", served.why)
-        status = _wait(_spawn(command, {**os.environ, **_environment(served, socket.path)}))
-        log.info("%s", ", ".join(f"{n} {what}" for what, n in system.counts().items()))
-    return status
+    # What cannot be executed is refused before a TPM is made for it.
+    _check_executable(command[0])
+    from cusetpm import job  # the engine is imported for this verb only
+
+    try:
+        return job.run(command, front_end=front_end, startup=startup, state_dir=state_dir, seed=seed)
+    except job.CannotExecute as error:
+        raise NotExecutable(str(error)) from error
+    except (StateError, ProtocolError) as error:
+        raise Failure(str(error)) from error
+    except OSError as error:
+        raise Failure(_os_error(error)) from error
+
+
+def _check_executable(name: str) -> None:
+    if shutil.which(name) is not None:
+        return
+    if os.sep in name and os.path.lexists(name):
+        why = "is a directory" if os.path.isdir(name) else "cannot be executed"
+        raise NotExecutable(f"{name}: {why}")
+    raise NotFound(f"{name}: command not found")
 
 
 class _OneLine(logging.Formatter):
@@ -96,68 +79,6 @@ class _OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return record.getMessage().join(("cusetpm: ", ""))
-
-
-class _Home:
-    """A directory of this run alone, in memory where the machine has such a place; gone at the end."""
-
-    def __enter__(self) -> _Home:
-        places = (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", None)  # noqa: S108 (mkdtemp makes a private one)
-        base = next((p for p in places if p is None or os.access(p, os.W_OK | os.X_OK)), None)
-        self.path = Path(tempfile.mkdtemp(prefix="cusetpm-", dir=base))
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        shutil.rmtree(self.path)
-
-
-def _start_up(device: Device, kind: str) -> None:
-    try:
-        device.start_up(_STARTUP[kind])
-    except TpmError as error:
-        hint = "; there is no saved state to resume, use --startup clear" if kind == "state" else ""
-        raise StateError(f"the TPM refuses Startup({kind.upper()}): {rc_name(error.rc)}{hint}") from error
-
-
-def _environment(served: FrontEnd, socket_path: str) -> dict[str, str]:
-    """Return what COMMAND and the usual tools read."""
-    found = {"CUSETPM_SOCKET": socket_path}
-    if served.device is not None:
-        found["CUSETPM_DEVICE"] = found["TPM_DEVICE"] = found["SYSTEMD_TPM2_DEVICE"] = served.device
-        found["TPM_INTERFACE_TYPE"] = "dev"
-        tcti = f"device:{served.device}"
-    else:
-        tcti = rawsocket.tcti(socket_path)
-    for name in ("TPM2TOOLS_TCTI", "TPM2OPENSSL_TCTI", "TPM2_PKCS11_TCTI"):
-        found[name] = tcti
-    return found
-
-
-def _spawn(command: tuple[str, ...], environment: dict[str, str]) -> int:
-    sys.stdout.flush()
-    try:
-        return os.posix_spawnp(command[0], command, environment, setsigmask=[])
-    except FileNotFoundError:
-        raise NotFound(f"{command[0]}: command not found") from None
-    except OSError as error:
-        raise NotExecutable(f"{command[0]}: {error.strerror}") from None
-
-
-def _wait(pid: int) -> int:
-    """Return the exit status of *pid*; signals that a process sends to this one are passed on to it.
-
-    What the terminal sends reaches COMMAND by itself.
-    """
-    while True:
-        info = signal.sigwaitinfo({*_FORWARDED, signal.SIGCHLD})
-        if info.si_signo != signal.SIGCHLD:
-            if info.si_code in (_SI_USER, _SI_TKILL, _SI_QUEUE):
-                os.kill(pid, info.si_signo)
-            continue
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
 
 
 def _os_error(error: OSError) -> str:

@@ -1,0 +1,116 @@
+"""One command with a TPM of its own: what `cusetpm run` does."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from cusetpm.daemon import Device, System
+from cusetpm.devices import rawsocket
+from cusetpm.frontend import FrontEnd, choose
+from hwtpm.errors import StateError, TpmError
+from hwtpm.tpm2.types.constants import TPM_SU_CLEAR, TPM_SU_STATE, rc_name
+
+log = logging.getLogger(__name__)
+
+_STARTUP = {"clear": TPM_SU_CLEAR, "state": TPM_SU_STATE}
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_SI_USER, _SI_TKILL, _SI_QUEUE = 0, -6, -1  # si_code of a signal that a process sent, not the terminal
+
+
+class CannotExecute(Exception):
+    """The system refuses to execute the command; says why, in one line."""
+
+
+def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Path | None,
+        seed: bytes | None) -> int:
+    """Return the exit status of *command*, which had a TPM while it ran; nothing of it is left behind.
+
+    *front_end* is "auto", "cuse", "fuse" or "socket"; *startup* "clear", "state" or "none".  Raises
+    CannotExecute, StateError and ProtocolError, one line for people, when there can be no TPM, and OSError for
+    everything else that the system refuses.
+    """
+    # The main thread alone takes these, one at a time, so that teardown is never interrupted half-way.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
+    with ExitStack() as stack:
+        home = stack.enter_context(_Home())
+        system = System(state_dir or home.path / "state")
+        stack.callback(system.close)
+        device = system.add_guest("tpm0", seed)
+        if startup != "none":
+            _start_up(device, startup)
+        socket = rawsocket.RawSocket(home.path / "tpm0.sock", device)
+        socket.start()
+        stack.callback(socket.stop)
+        served = stack.enter_context(choose(front_end, device, home.path, socket.path))
+        log.info("front end: %s", served.why)
+        sys.stdout.flush()
+        environment = {**os.environ, **_environment(served, socket.path)}
+        status = _wait(_spawn(command, environment))
+        log.info("%s", ", ".join(f"{n} {what}" for what, n in system.counts().items()))
+    return status
+
+
+class _Home:
+    """A directory of this run alone, in memory where the machine has such a place; gone at the end."""
+
+    def __enter__(self) -> _Home:
+        places = (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", None)  # noqa: S108 (mkdtemp makes a private one)
+        base = next((p for p in places if p is None or os.access(p, os.W_OK | os.X_OK)), None)
+        self.path = Path(tempfile.mkdtemp(prefix="cusetpm-", dir=base))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        shutil.rmtree(self.path)
+
+
+def _start_up(device: Device, kind: str) -> None:
+    try:
+        device.start_up(_STARTUP[kind])
+    except TpmError as error:
+        hint = "; there is no saved state to resume, use --startup clear" if kind == "state" else ""
+        raise StateError(f"the TPM refuses Startup({kind.upper()}): {rc_name(error.rc)}{hint}") from error
+
+
+def _environment(served: FrontEnd, socket_path: str) -> dict[str, str]:
+    """Return what COMMAND and the usual tools read."""
+    found = {"CUSETPM_SOCKET": socket_path}
+    if served.device is not None:
+        found["CUSETPM_DEVICE"] = found["TPM_DEVICE"] = found["SYSTEMD_TPM2_DEVICE"] = served.device
+        found["TPM_INTERFACE_TYPE"] = "dev"
+        tcti = f"device:{served.device}"
+    else:
+        tcti = rawsocket.tcti(socket_path)
+    for name in ("TPM2TOOLS_TCTI", "TPM2OPENSSL_TCTI", "TPM2_PKCS11_TCTI"):
+        found[name] = tcti
+    return found
+
+
+def _spawn(command: tuple[str, ...], environment: dict[str, str]) -> int:
+    try:
+        return os.posix_spawnp(command[0], command, environment, setsigmask=[])
+    except OSError as error:
+        raise CannotExecute(f"{command[0]}: {error.strerror}") from error
+
+
+def _wait(pid: int) -> int:
+    """Return the exit status of *pid*; signals that a process sends to this one are passed on to it.
+
+    What the terminal sends reaches COMMAND by itself.
+    """
+    while True:
+        info = signal.sigwaitinfo({*_FORWARDED, signal.SIGCHLD})
+        if info.si_signo != signal.SIGCHLD:
+            if info.si_code in (_SI_USER, _SI_TKILL, _SI_QUEUE):
+                os.kill(pid, info.si_signo)
+            continue
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
