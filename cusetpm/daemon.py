@@ -92,12 +92,12 @@ class System:
             self.window = ModelWindow(self.chip.tis)
             driver = Driver(self.window, clock=time.monotonic, sleep=time.sleep)
             driver.probe()
+            # Firmware starts the chip, from locality 0, before anybody else reaches it.
+            Client(driver.execute, entropy).run(Startup(TPM_SU_CLEAR))
             client = Client(lambda command: driver.execute(command, MANAGER_LOCALITY), entropy)
-            client.run(Startup(TPM_SU_CLEAR))  # The platform's firmware would have done it.
             self.manager = Manager(self.state.manager, client, entropy)
             stack.callback(self.manager.close)
             self._stack = stack.pop_all()
-            self._chip_client = client
 
     def add_guest(self, name: str, seed: bytes | None = None) -> Device:
         """Return the device of the vTPM *name*, powered on and connected, before any Startup.

@@ -33,8 +33,8 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
     """Return the exit status of *command*, which had a TPM while it ran; nothing of it is left behind.
 
     *front_end* is "auto", "cuse", "fuse" or "socket"; *startup* "clear", "state" or "none".  Raises
-    CannotExecute, StateError and ProtocolError, one line for people, when there can be no TPM, and OSError for
-    everything else that the system refuses.
+    CannotExecute, StateError and ProtocolError, one line for people, when there can be no TPM, and OSError
+    for everything else that the system refuses.
     """
     # The main thread alone takes these, one at a time, so that teardown is never interrupted half-way.
     signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
