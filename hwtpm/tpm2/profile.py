@@ -94,7 +94,8 @@ MAX_VENDOR_PROPERTY: Final = MAX_CAP_DATA // (2 + 512)
 # NV memory.
 
 MAX_NV_INDEX_SIZE: Final = 2048
-NV_MEMORY_SIZE: Final = 128 * 1024 + 65 * 704  # room for 64 persistent RSA 4096 keys besides the indices
+NV_INDEX_SPACE: Final = 128 * 1024  # for the records of all indices
+NV_MEMORY_SIZE: Final = NV_INDEX_SPACE + 65 * 704  # room for 64 persistent RSA 4096 keys besides the indices
 RAM_INDEX_SPACE: Final = 4096  # orderly indices, which live in RAM until the next shutdown
 MIN_COUNTER_INDICES: Final = 8
 NV_COUNTERS_MAX: Final = 0  # no limit of its own
