@@ -18,6 +18,7 @@ from hwtpm.tpm2.profile import (
     MAX_LOADED_SESSIONS,
 )
 from hwtpm.tpm2.state.owner import Owner, Start
+from hwtpm.tpm2.state.sequences import Parking
 from hwtpm.tpm2.types.algorithms import TPMT_SYM_DEF
 from hwtpm.tpm2.types.base import UINT8, UINT16, UINT32, UINT64
 from hwtpm.tpm2.types.constants import (
@@ -100,8 +101,8 @@ class Sessions(Owner):
 
     `loaded` has the sessions by the low three octets of their handle, `saved` the numbers of the saved ones
     by handle, oldest first.  `next_session` and `next_object` number the contexts to come (contextCounter and
-    objectContextID), and `clear_count` is that of Part 1, 27.3.2: they are what Shutdown(STATE) keeps, besides
-    the numbers.
+    objectContextID), and `clear_count` is that of Part 1, 27.3.2: these and the numbers are what
+    Shutdown(STATE) keeps.  `parking` has the saved sequence objects.
     """
 
     TAG: ClassVar[bytes] = b"sess"
@@ -114,6 +115,7 @@ class Sessions(Owner):
         self.next_session = 1
         self.next_object = 0
         self.clear_count = 0
+        self.parking = Parking()
 
     def get(self, handle: int) -> Session:
         """Return the loaded session; raises KeyError when there is none.
@@ -159,8 +161,17 @@ class Sessions(Owner):
             raise TpmError(TPM_RC_CONTEXT_GAP)
 
     def flush(self, handle: int) -> None:
-        """The session is not active any more, loaded or saved; raises KeyError when it was not."""
-        if self.loaded.pop(handle & _INDEX, None) is None:
+        """The session is not active any more, loaded or saved; raises KeyError when it was not.
+
+        The kind of handle is not looked at (Part 3, 28.4).
+        """
+        index = handle & _INDEX
+        session = self.loaded.pop(index, None)
+        if session is not None:
+            handle = session.handle
+        else:
+            hmac, policy = HMAC_SESSION_FIRST + index, POLICY_SESSION_FIRST + index
+            handle = hmac if hmac in self.saved else policy
             del self.saved[handle]
         if self.exclusive == handle:
             self.exclusive = 0
@@ -199,7 +210,10 @@ class Sessions(Owner):
         return number
 
     def unpark(self, session: Session) -> None:
-        """The saved *session* is loaded; the caller has checked its number.  Raises what `check_room` does."""
+        """The saved *session*, whose number the caller has checked, is loaded.
+
+        Raises what `check_room` does.
+        """
         self.check_room(session.handle)
         del self.saved[session.handle]
         self.loaded[session.handle & _INDEX] = session
@@ -237,6 +251,7 @@ class Sessions(Owner):
     def startup(self, start: Start) -> None:
         """Loaded sessions are gone; the saved ones too after a TPM Reset (Part 1, 27.5)."""
         self.loaded.clear()
+        self.parking.clear()
         self.exclusive = 0
         if start is Start.RESET:
             self.saved.clear()
