@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 
 _MODULES = (
-    "asymmetric", "attestation", "capability", "clock", "context", "dictionary_attack", "hierarchy", "nv", "object",
-    "pcr", "persistent", "policy", "primary", "random", "sequence", "session", "signing", "startup", "symmetric",
-    "testing",
+    "asymmetric", "attestation", "capability", "clock", "context", "dictionary_attack", "hashing",
+    "hierarchy", "nv", "object", "pcr", "persistent", "policy", "primary", "random", "sequence", "session",
+    "signing", "startup", "symmetric", "testing",
 )
 
 

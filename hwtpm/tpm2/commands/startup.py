@@ -35,6 +35,8 @@ def startup(tpm: Tpm, cmd: Startup) -> Empty:
     orderly = power.orderly is not None
     if start is Start.RESET:
         tpm.hierarchies.new_null(tpm.random)
+        if not orderly:
+            tpm.nv.recover()
     else:
         try:
             for owner in tpm.owners:
@@ -55,6 +57,7 @@ def startup(tpm: Tpm, cmd: Startup) -> Empty:
 def shutdown(tpm: Tpm, cmd: Shutdown) -> Empty:
     # Internal Data Update
     tpm.clock.shutdown()
+    tpm.nv.shutdown()
     tpm.power.shutdown(cmd.shutdown_type, _volatile(tpm), keep=cmd.shutdown_type == TPM_SU_STATE)
     # Command Output
     return Empty()

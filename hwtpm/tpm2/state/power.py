@@ -46,7 +46,7 @@ class Power(Owner):
         self.locality = 0  # of the last Startup: a TPM Resume has to come from the same
         self.saved: dict[bytes, bytes] = {}
         self.kept: dict[bytes, bytes] | None = None  # volatile state at a Shutdown that still counts
-        self.untested: set[int] = set()  # algorithms whose self-test has not run since power on
+        self.tested: set[int] = set()  # algorithms whose self-test has passed since power on
 
     def begin(self, start: Start, locality: int) -> None:
         """The TPM has been started; from here on a loss of power is not orderly."""

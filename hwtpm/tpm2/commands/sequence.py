@@ -1,0 +1,96 @@
+"""Hash, HMAC and event sequences (Part 3, 17)."""
+
+from __future__ import annotations
+
+from hwtpm.errors import TpmError
+from hwtpm.tpm2 import tickets
+from hwtpm.tpm2.commands.hashing import hmac_key
+from hwtpm.tpm2.context import Tpm, handles
+from hwtpm.tpm2.profile import HASHES
+from hwtpm.tpm2.requests.command import Empty
+from hwtpm.tpm2.requests.sequence import (
+    EventSequenceComplete,
+    EventSequenceCompleteResponse,
+    HashSequenceStart,
+    HashSequenceStartResponse,
+    HMACStart,
+    HMACStartResponse,
+    SequenceComplete,
+    SequenceCompleteResponse,
+    SequenceUpdate,
+)
+from hwtpm.tpm2.state.sequences import EventSequence, HashSequence, HmacSequence
+from hwtpm.tpm2.types.constants import TPM_ALG_NULL, TPM_RC_MODE
+from hwtpm.tpm2.types.handles import PCR_FIRST, TPM_RH_NULL
+from hwtpm.tpm2.types.structures import TPMT_HA
+
+_SHORTEST_FIRST_BLOCK = 4  # octets, of TPM_GENERATED_VALUE: fewer cannot be seen not to start with it
+
+
+@handles
+def hmac_start(tpm: Tpm, cmd: HMACStart) -> HMACStartResponse:
+    # Input Validation
+    alg, key = hmac_key(tpm, cmd.handle, cmd.hash_alg, 2)
+    # Internal Data Update
+    return HMACStartResponse(tpm.objects.add(HmacSequence(cmd.auth, alg, key)))
+
+
+@handles
+def hash_sequence_start(tpm: Tpm, cmd: HashSequenceStart) -> HashSequenceStartResponse:
+    # Internal Data Update
+    if cmd.hash_alg == TPM_ALG_NULL:
+        return HashSequenceStartResponse(tpm.objects.add(EventSequence(cmd.auth, sorted(HASHES))))
+    return HashSequenceStartResponse(tpm.objects.add(HashSequence(cmd.auth, cmd.hash_alg)))
+
+
+@handles
+def sequence_update(tpm: Tpm, cmd: SequenceUpdate) -> Empty:
+    # Input Validation
+    sequence = tpm.objects.get(cmd.sequence_handle)
+    if not isinstance(sequence, HashSequence | HmacSequence | EventSequence):
+        raise TpmError(TPM_RC_MODE).handle(1)
+    # Internal Data Update
+    if isinstance(sequence, HashSequence) and sequence.safe is None:
+        sequence.safe = _safe_first_block(cmd.buffer)
+    sequence.update(cmd.buffer)
+    # Command Output
+    return Empty()
+
+
+@handles
+def sequence_complete(tpm: Tpm, cmd: SequenceComplete) -> SequenceCompleteResponse:
+    # Input Validation
+    sequence = tpm.objects.get(cmd.sequence_handle)
+    if not isinstance(sequence, HashSequence | HmacSequence):
+        raise TpmError(TPM_RC_MODE).handle(1)
+    # Internal Data Update
+    result = sequence.digest(cmd.buffer)
+    safe: bool | None = False  # There is no ticket for an HMAC.
+    if isinstance(sequence, HashSequence):
+        safe = _safe_first_block(cmd.buffer) if sequence.safe is None else sequence.safe
+    ticket = tickets.hashcheck(tpm, cmd.hierarchy, result, safe=bool(safe))
+    tpm.objects.flush(cmd.sequence_handle)
+    # Command Output
+    return SequenceCompleteResponse(result, ticket)
+
+
+@handles
+def event_sequence_complete(tpm: Tpm, cmd: EventSequenceComplete) -> EventSequenceCompleteResponse:
+    # Input Validation
+    sequence = tpm.objects.get(cmd.sequence_handle)
+    if not isinstance(sequence, EventSequence):
+        raise TpmError(TPM_RC_MODE).handle(2)
+    if cmd.pcr_handle != TPM_RH_NULL:
+        tpm.pcrs.check_extend(cmd.pcr_handle - PCR_FIRST, tpm.locality)
+    # Internal Data Update
+    digests = [TPMT_HA(alg, digest) for alg, digest in sequence.digests(cmd.buffer)]
+    if cmd.pcr_handle != TPM_RH_NULL:
+        tpm.pcrs.extend(cmd.pcr_handle - PCR_FIRST, digests)
+    tpm.objects.flush(cmd.sequence_handle)
+    # Command Output
+    return EventSequenceCompleteResponse(digests)
+
+
+def _safe_first_block(block: bytes) -> bool:
+    """Tell whether the first block shows that the message is not TPM-generated (Part 3, 17.7.1)."""
+    return len(block) >= _SHORTEST_FIRST_BLOCK and not tickets.looks_generated(block)

@@ -1,0 +1,127 @@
+"""Hash, HMAC and event sequences, loaded or saved (Part 1, 32.4; Part 3, 17).
+
+hashlib keeps the state of a running hash to itself.  So a saved sequence stays in memory, in a `Parking`, and
+its context blob carries the number of its place: it cannot be loaded after a loss of power, and only the
+sequences saved last have a place.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from hwtpm.crypto import hashes
+from hwtpm.tpm2.state.objects import Sequence
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+    from hmac import HMAC
+
+_PLACES: Final = 64
+
+
+class HashSequence(Sequence):
+    """A running hash with *alg*.
+
+    `safe` tells whether the first block shows that the message does not start with TPM_GENERATED_VALUE; it
+    is None before the first block.
+    """
+
+    def __init__(self, auth_value: bytes, alg: int) -> None:
+        super().__init__(auth_value)
+        self.alg = alg
+        self.safe: bool | None = None
+        self._hash: Hash = hashes.new(alg)
+
+    def update(self, data: bytes) -> None:
+        """*data* is the next part of the message."""
+        self._hash.update(data)
+
+    def digest(self, data: bytes) -> bytes:
+        """Return the digest of the message with *data* as its last part; the sequence stays as it is."""
+        last = self._hash.copy()
+        last.update(data)
+        return last.digest()
+
+    def copy(self) -> HashSequence:
+        """Return a sequence that goes on from here by itself."""
+        twin = HashSequence(self.auth_value, self.alg)
+        twin.safe, twin._hash = self.safe, self._hash.copy()
+        return twin
+
+
+class HmacSequence(Sequence):
+    """A running HMAC with *alg* and *key*."""
+
+    def __init__(self, auth_value: bytes, alg: int, key: bytes) -> None:
+        super().__init__(auth_value)
+        self._hmac: HMAC = hashes.new_hmac(alg, key)
+
+    def update(self, data: bytes) -> None:
+        """*data* is the next part of the message."""
+        self._hmac.update(data)
+
+    def digest(self, data: bytes) -> bytes:
+        """Return the HMAC of the message with *data* as its last part; the sequence stays as it is."""
+        last = self._hmac.copy()
+        last.update(data)
+        return last.digest()
+
+    def copy(self) -> HmacSequence:
+        """Return a sequence that goes on from here by itself."""
+        twin = HmacSequence.__new__(HmacSequence)
+        Sequence.__init__(twin, self.auth_value)
+        twin._hmac = self._hmac.copy()
+        return twin
+
+
+class EventSequence(Sequence):
+    """A running hash with each of *algs*, for the PCR banks."""
+
+    def __init__(self, auth_value: bytes, algs: Iterable[int]) -> None:
+        super().__init__(auth_value)
+        self._hashes: dict[int, Hash] = {alg: hashes.new(alg) for alg in algs}
+
+    def update(self, data: bytes) -> None:
+        """*data* is the next part of the event."""
+        for running in self._hashes.values():
+            running.update(data)
+
+    def digests(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Return algorithm and digest of the event with *data* as its last part; the sequence stays."""
+        result = []
+        for alg, running in self._hashes.items():
+            last = running.copy()
+            last.update(data)
+            result.append((alg, last.digest()))
+        return result
+
+    def copy(self) -> EventSequence:
+        """Return a sequence that goes on from here by itself."""
+        twin = EventSequence(self.auth_value, ())
+        twin._hashes = {alg: running.copy() for alg, running in self._hashes.items()}
+        return twin
+
+
+AnySequence = HashSequence | HmacSequence | EventSequence
+
+
+class Parking:
+    """Where saved sequences wait, by number; the 64 saved last."""
+
+    def __init__(self) -> None:
+        self._places: OrderedDict[int, AnySequence] = OrderedDict()
+        self._next = 1
+
+    def park(self, sequence: AnySequence) -> int:
+        """Keep a copy of *sequence* and return its number, which no other sequence had since power on."""
+        number, self._next = self._next, self._next + 1
+        self._places[number] = sequence.copy()
+        if len(self._places) > _PLACES:
+            self._places.popitem(last=False)
+        return number
+
+    def unpark(self, number: int) -> AnySequence:
+        """Return a new copy of the sequence; raises KeyError when it is not kept any more."""
+        return self._places[number].copy()
