@@ -55,18 +55,19 @@ def _hashcheck(tpm: Tpm, hierarchy: int, digest: bytes) -> bytes:
                        digest)
 
 
-def verified(tpm: Tpm, tag: int, hierarchy: int, signed: bytes, key_name: bytes, metadata: int | None) -> bytes:
+def verified(tpm: Tpm, tag: int, hierarchy: int, signed: bytes, key_name: bytes,
+             metadata: int | None) -> bytes:
     """Return the HMAC of a TPMT_TK_VERIFIED: the key verified *signed*, a digest or message.
 
     *metadata* is the hash algorithm that a TPM_ST_DIGEST_VERIFIED names (Part 2, 10.6.5).
     """
     extra = _U16(metadata) if tag == TPM_ST_DIGEST_VERIFIED and metadata is not None else b""
-    return hashes.hmac(CONTEXT_INTEGRITY_HASH_ALG, tpm.hierarchies.proof(hierarchy), _U16(tag), signed, key_name,
-                       extra)
+    return hashes.hmac(CONTEXT_INTEGRITY_HASH_ALG, tpm.hierarchies.proof(hierarchy),
+                       _U16(tag), signed, key_name, extra)
 
 
-def authorized(tpm: Tpm, tag: int, hierarchy: int, cp_hash: bytes, policy_ref: bytes, name: bytes, timeout: int,
-               *, until_reset: bool) -> bytes:
+def authorized(tpm: Tpm, tag: int, hierarchy: int, cp_hash: bytes, policy_ref: bytes, name: bytes,
+               timeout: int, *, until_reset: bool) -> bytes:
     """Return the digest of a TPMT_TK_AUTH: *name* authorized until *timeout*, a Time in ms (Part 3, 23.2.5).
 
     With *until_reset*, a TPM Reset ends it as well.
@@ -77,5 +78,5 @@ def authorized(tpm: Tpm, tag: int, hierarchy: int, cp_hash: bytes, policy_ref: b
         if until_reset:
             # The proof of the NULL hierarchy is as good as a count: it is another after each TPM Reset.
             ends += tpm.hierarchies.proof(TPM_RH_NULL)
-    return hashes.hmac(CONTEXT_INTEGRITY_HASH_ALG, tpm.hierarchies.proof(hierarchy), _U16(tag), cp_hash, policy_ref,
-                       name, _U64(timeout), ends)
+    return hashes.hmac(CONTEXT_INTEGRITY_HASH_ALG, tpm.hierarchies.proof(hierarchy),
+                       _U16(tag), cp_hash, policy_ref, name, _U64(timeout), ends)
