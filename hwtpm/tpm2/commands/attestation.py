@@ -1,0 +1,131 @@
+"""Attestation commands (Part 3, 18).
+
+All of them take a signing key or TPM_RH_NULL, for which the structure is returned with a null signature.
+"""
+
+from __future__ import annotations
+
+from hmac import compare_digest
+
+from hwtpm.errors import TpmError
+from hwtpm.tpm2 import schemes
+from hwtpm.tpm2.attest import FIRMWARE_VERSION, attest
+from hwtpm.tpm2.context import Tpm, handles
+from hwtpm.tpm2.creation import creation_ticket
+from hwtpm.tpm2.requests.attestation import (
+    Certify,
+    CertifyCreation,
+    CertifyCreationResponse,
+    CertifyResponse,
+    GetTime,
+    GetTimeResponse,
+    Quote,
+    QuoteResponse,
+)
+from hwtpm.tpm2.schemes import Chosen
+from hwtpm.tpm2.state.objects import Object
+from hwtpm.tpm2.types.algorithms import TPMT_SIG_SCHEME
+from hwtpm.tpm2.types.constants import (
+    TPM_RC_KEY,
+    TPM_RC_SCHEME,
+    TPM_RC_TICKET,
+    TPM_ST_ATTEST_CERTIFY,
+    TPM_ST_ATTEST_CREATION,
+    TPM_ST_ATTEST_QUOTE,
+    TPM_ST_ATTEST_TIME,
+)
+from hwtpm.tpm2.types.structures import (
+    TPMS_CERTIFY_INFO,
+    TPMS_CREATION_INFO,
+    TPMS_QUOTE_INFO,
+    TPMS_TIME_ATTEST_INFO,
+)
+
+
+def signer(tpm: Tpm, handle: int, scheme: TPMT_SIG_SCHEME, *, number: int,
+           parameter: int) -> tuple[Object | None, Chosen]:
+    """Return the key at handle *number* and the scheme for it, which is asked for in *parameter*.
+
+    TPM_RC_KEY with the handle's number: not a signing key; TPM_RC_SCHEME with the parameter's: see
+    `schemes.choose`.
+    """
+    try:
+        key = schemes.signing_key(tpm, handle)
+    except TpmError as error:
+        raise error.handle(number) from None
+    try:
+        return key, schemes.choose(key, scheme)
+    except TpmError as error:
+        raise error.parameter(parameter) from None
+
+
+@handles
+def certify(tpm: Tpm, cmd: Certify) -> CertifyResponse:
+    """A signed statement that an object of this name is loaded is returned.  Part 3, 18.2.
+
+    TPM_RC_KEY (handle 2), TPM_RC_SCHEME (parameter 2): see `signer`.  TPM_RC_KEY (handle 1): a sequence.
+    """
+    # Input Validation
+    key, chosen = signer(tpm, cmd.sign_handle, cmd.in_scheme, number=2, parameter=2)
+    found = tpm.objects.loaded(cmd.object_handle)
+    if found is None:
+        raise TpmError(TPM_RC_KEY).handle(1)
+
+    # Command Output
+    info = TPMS_CERTIFY_INFO(found.name, found.qualified_name)
+    return CertifyResponse(*attest(tpm, key, chosen, TPM_ST_ATTEST_CERTIFY, info, cmd.qualifying_data))
+
+
+@handles
+def certify_creation(tpm: Tpm, cmd: CertifyCreation) -> CertifyCreationResponse:
+    """A signed statement that ties the object to its creation data is returned.  Part 3, 18.3.
+
+    TPM_RC_KEY (handle 1), TPM_RC_SCHEME (parameter 3): see `signer`.  TPM_RC_TICKET (parameter 4): the ticket
+    is not for this object and creation hash.
+    """
+    # Input Validation
+    key, chosen = signer(tpm, cmd.sign_handle, cmd.in_scheme, number=1, parameter=3)
+    name = tpm.objects.get(cmd.object_handle).name
+    ticket = cmd.creation_ticket
+    if not compare_digest(ticket.digest,
+                          creation_ticket(tpm, ticket.hierarchy, name, cmd.creation_hash).digest):
+        raise TpmError(TPM_RC_TICKET).parameter(4)
+
+    # Command Output
+    info = TPMS_CREATION_INFO(name, cmd.creation_hash)
+    return CertifyCreationResponse(
+        *attest(tpm, key, chosen, TPM_ST_ATTEST_CREATION, info, cmd.qualifying_data))
+
+
+@handles
+def quote(tpm: Tpm, cmd: Quote) -> QuoteResponse:
+    """A signed digest of the selected PCRs is returned.  Part 3, 18.4.
+
+    TPM_RC_KEY (handle 1), TPM_RC_SCHEME (parameter 2): see `signer`.  Without a key, the scheme that is asked
+    for gives the hash of the PCR digest, so it cannot be null (TPM_RC_SCHEME, parameter 2).
+    """
+    # Input Validation
+    key, chosen = signer(tpm, cmd.sign_handle, cmd.in_scheme, number=1, parameter=2)
+    alg = chosen[1]
+    if key is None:
+        if cmd.in_scheme.details is None:
+            raise TpmError(TPM_RC_SCHEME).parameter(2)
+        alg = cmd.in_scheme.details.hash_alg
+
+    # Command Output
+    info = TPMS_QUOTE_INFO(*tpm.pcrs.composite(cmd.pcr_select, alg))
+    return QuoteResponse(*attest(tpm, key, chosen, TPM_ST_ATTEST_QUOTE, info, cmd.qualifying_data))
+
+
+@handles
+def get_time(tpm: Tpm, cmd: GetTime) -> GetTimeResponse:
+    """The signed values of Time and Clock are returned, without obfuscation.  Part 3, 18.7.
+
+    TPM_RC_KEY (handle 2), TPM_RC_SCHEME (parameter 2): see `signer`.
+    """
+    # Input Validation
+    key, chosen = signer(tpm, cmd.sign_handle, cmd.in_scheme, number=2, parameter=2)
+
+    # Command Output
+    info = TPMS_TIME_ATTEST_INFO(tpm.clock.time_info(), FIRMWARE_VERSION)
+    return GetTimeResponse(*attest(tpm, key, chosen, TPM_ST_ATTEST_TIME, info, cmd.qualifying_data))
