@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from hwtpm.tpm2.profile import CLOCK_UPDATE_MS
 from hwtpm.tpm2.state.owner import Owner, Start
@@ -21,6 +21,12 @@ class _Permanent(Wire):
     safe: UINT8
 
 
+# Changes of the rate by TPM_CLOCK_ADJUST without its sign, in millionths of the nominal rate.
+_STEPS: Final = (0, 100, 1_000, 10_000)
+_NOMINAL: Final = 1_000_000
+_TOLERANCE: Final = 150_000
+
+
 class Clock(Owner):
     """Milliseconds and counts.  *now* gives milliseconds that never go back; its zero means nothing.
 
@@ -34,40 +40,58 @@ class Clock(Owner):
     def __init__(self, now: Callable[[], int]) -> None:
         super().__init__()
         self._now = now
-        self._power_on = now()
-        self._base = 0  # Clock when _base_time was read
-        self._base_time = self._power_on
+        self._rate = _NOMINAL
+        self._counted_from = now()
+        self._counted = 0  # Time when _rate was set, at _counted_from
+        self._ahead = 0  # Clock less Time
+        self._stored = 0  # Clock as permanent state has it
         self.reset_count = 0
         self.restart_count = 0
-        self.epoch = 0  # changes with each power cycle, so that a policy's timeout cannot outlive one
+        self.epoch = 0  # changes with each Startup, so that a policy's timeout cannot outlive a power cycle
         self.safe = True
 
     def time_ms(self) -> int:
         """Return Time: milliseconds since power on."""
-        return self._now() - self._power_on
+        return self._counted + (self._now() - self._counted_from) * self._rate // _NOMINAL
+
+    def can_adjust(self, adjustment: int) -> bool:
+        """Tell whether the rate may be changed by *adjustment*, a TPM_CLOCK_ADJUST (Part 3, 29.3)."""
+        return abs(self._adjusted(adjustment) - _NOMINAL) <= _TOLERANCE
+
+    def adjust(self, adjustment: int) -> None:
+        """Time and Clock go on at a rate changed by *adjustment*, a TPM_CLOCK_ADJUST, until power goes."""
+        self._counted, self._counted_from = self.time_ms(), self._now()
+        self._rate = self._adjusted(adjustment)
+
+    def _adjusted(self, adjustment: int) -> int:
+        step = _STEPS[abs(adjustment)]
+        return self._rate + (step if adjustment > 0 else -step)
 
     def clock_ms(self) -> int:
-        """Return Clock in milliseconds; stores it when it is due."""
-        clock = self._base + self._now() - self._base_time
+        """Return Clock in milliseconds; has it stored, and so safe, when that is due."""
+        clock = self.time_ms() + self._ahead
         if clock // CLOCK_UPDATE_MS != self._stored // CLOCK_UPDATE_MS:
-            self._stored = clock
             self.safe = True
-            self.touch()
+            self._store(clock)
         return clock
 
-    _stored = 0  # what the last stored state says
-
-    def set_clock(self, clock: int) -> None:
-        """Clock goes on from *clock*, in milliseconds, and this is stored."""
-        self._base, self._base_time = clock, self._now()
+    def _store(self, clock: int) -> None:
         self._stored = clock
-        self.safe = True
         self.touch()
+
+    def advance(self, clock: int) -> None:
+        """Clock goes on from *clock*, in milliseconds, which is not before it (TPM2_ClockSet)."""
+        self._ahead = clock - self.time_ms()
+        self.clock_ms()
+        if self.safe:
+            self._store(clock)
 
     def clear(self) -> None:
         """What TPM2_Clear does: Clock and the counts are zero, and safe."""
         self.reset_count = self.restart_count = 0
-        self.set_clock(0)
+        self._ahead = -self.time_ms()
+        self.safe = True
+        self._store(0)
 
     def clock_info(self) -> TPMS_CLOCK_INFO:
         """Return Clock, the counts and whether Clock is safe (Part 2, 10.10.1)."""
@@ -79,9 +103,13 @@ class Clock(Owner):
         return TPMS_TIME_INFO(self.time_ms(), self.clock_info())
 
     def shutdown(self) -> None:
-        """Clock is stored as it is now, so it is safe after the next Startup."""
-        self._stored = self._base + self._now() - self._base_time
-        self.touch()
+        """Clock is stored as it is now, so that it is safe after the next Startup; but not if it is not safe.
+
+        What is not known to be ahead of all that was reported must not become so (Part 1, 33.3.3).
+        """
+        clock = self.clock_ms()
+        if self.safe:
+            self._store(clock)
 
     def start(self, start: Start, orderly: bool) -> None:
         """Count the Startup; after a loss of power that was not *orderly*, Clock is not safe."""
@@ -90,22 +118,23 @@ class Clock(Owner):
             self.restart_count = 0
         else:
             self.restart_count = (self.restart_count + 1) & 0xFFFFFFFF
+        self.epoch = (self.epoch + 1) & 0xFFFFFFFF
         if not orderly:
             self.safe = False
         self.touch()
 
     def save(self) -> bytes:
-        """Return version, Clock, counts, epoch and safe."""
-        self._stored = self._base + self._now() - self._base_time
+        """Return version, Clock as it was last stored, the counts, epoch and safe."""
         return encode(_Permanent(1, self._stored, self.reset_count, self.restart_count, self.epoch,
                                  int(self.safe)))
 
     def restore(self, state: bytes) -> None:
-        """Take what `save` gave; Clock goes on from there, in a new epoch."""
+        """Take what `save` gave; Clock goes on from there, unless it is already ahead of it."""
         found = decode(_Permanent, state)
         if found.version != 1:
             raise ValueError(f"clock state of version {found.version}")
-        self._base, self._base_time, self._stored = found.clock, self._now(), found.clock
+        self._stored = found.clock
+        self._ahead = max(self._ahead, found.clock - self.time_ms())
         self.reset_count, self.restart_count = found.reset_count, found.restart_count
-        self.epoch = (found.epoch + 1) & 0xFFFFFFFF
+        self.epoch = found.epoch
         self.safe = bool(found.safe)

@@ -146,7 +146,6 @@ class Hierarchies(Owner):
             self._auths[handle] = b""
             self._policies.pop(handle, None)
         self._enabled[TPM_RH_OWNER] = self._enabled[TPM_RH_ENDORSEMENT] = True
-        self.disable_clear = False
         self.touch()
 
     def startup(self, start: Start) -> None:

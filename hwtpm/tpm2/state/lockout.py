@@ -61,14 +61,17 @@ class Lockout(Owner):
             self.touch()
 
     def reset(self) -> None:
-        """The count of failures is zero (TPM2_DictionaryAttackLockReset)."""
+        """No failures are counted (TPM2_DictionaryAttackLockReset).
+
+        lockoutAuth can be used again: if it could not be, lockoutPolicy was used (Part 1, 16.8.5).
+        """
         self.failed_tries = 0
+        self.lockout_auth_enabled = True
         self.touch()
 
     def set_parameters(self, max_tries: int, recovery_time: int, lockout_recovery: int) -> None:
         """Set the parameters (TPM2_DictionaryAttackParameters); times are seconds."""
         self.max_tries, self.recovery_time, self.lockout_recovery = max_tries, recovery_time, lockout_recovery
-        self._heal_from = self._lockout_from = self._clock.time_ms()
         self.touch()
 
     def in_lockout(self) -> bool:
@@ -81,7 +84,8 @@ class Lockout(Owner):
         now = self._clock.time_ms()
         if self.failed_tries:
             if not self.recovery_time:
-                self.reset()
+                self.failed_tries = 0
+                self.touch()
             else:
                 forgiven = (now - self._heal_from) // 1000 // self.recovery_time
                 if forgiven > 0:

@@ -165,6 +165,10 @@ class Pcrs(Owner):
         """Return the policy of a PCR: none, because the platform has no group of PCRs with one."""
         return TPM_ALG_NULL, b""
 
+    def count_change(self) -> None:
+        """Policies that looked at PCRs are void, as after TPM2_Clear (Part 3, 24.6)."""
+        self.counter = (self.counter + 1) & 0xFFFFFFFF
+
     def _changed(self, index: int) -> None:
         if ATTRIBUTES[index].counted:
             self.counter = (self.counter + 1) & 0xFFFFFFFF
