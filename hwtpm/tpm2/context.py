@@ -18,7 +18,6 @@ from hwtpm.tpm2.state.owner import Owner
 from hwtpm.tpm2.state.pcr import Pcrs
 from hwtpm.tpm2.state.power import Power
 from hwtpm.tpm2.state.random import Random
-from hwtpm.tpm2.state.sequences import Parking
 from hwtpm.tpm2.state.sessions import Sessions
 from hwtpm.tpm2.types.constants import TPM_RC_CANCELED
 from hwtpm.wire import Wire, first_is_sized, handle_area, parameter_reader, parameter_writer, reader_of
@@ -38,7 +37,6 @@ class Tpm:
         self.lockout = Lockout(self.clock)
         self.pcrs = Pcrs()
         self.objects = Objects()
-        self.parking = Parking()  # saved sequence objects
         self.sessions = Sessions()
         self.nv = NvMemory()
         self.owners: tuple[Owner, ...] = (

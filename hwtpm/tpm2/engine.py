@@ -10,6 +10,7 @@ from typing import NamedTuple
 from hwtpm.crypto.drbg import CtrDrbg
 from hwtpm.errors import StateError, TpmError
 from hwtpm.tpm2 import commands
+from hwtpm.tpm2.commands.startup import recheck
 from hwtpm.tpm2.context import COMMANDS, Tpm
 from hwtpm.tpm2.dispatch import error_response, execute
 from hwtpm.tpm2.types.constants import TPM_RC_FAILURE
@@ -61,6 +62,8 @@ class Engine:
         tpm.cancel_requested = False
         try:
             response = execute(tpm, command)
+            if tpm.power.kept is not None:
+                recheck(tpm)
         except Exception as fault:  # The guest must not be able to end the process with a defect of ours.
             self.fault = fault
             tpm.power.failed = True

@@ -64,8 +64,8 @@ def shutdown(tpm: Tpm, cmd: Shutdown) -> Empty:
 
 
 def recheck(tpm: Tpm) -> None:
-    """Nullify the last Shutdown if a command has changed what it saved (Part 3, 9.4.1)."""
-    if tpm.power.kept is not None and tpm.power.kept != _volatile(tpm):
+    """Nullify the last Shutdown if a command has changed what it saved since (Part 3, 9.4.1)."""
+    if tpm.power.kept != _volatile(tpm):
         tpm.power.nullify()
 
 

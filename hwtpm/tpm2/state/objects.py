@@ -203,10 +203,6 @@ class Sequence:
     def __init__(self, auth_value: bytes) -> None:
         self.auth_value = auth_value.rstrip(b"\0")
 
-    def encode(self) -> bytes:
-        """Return what makes this sequence again."""
-        raise NotImplementedError
-
 
 class Primary(NamedTuple):
     """What a seed and a template give: all of a primary object but its authValue."""

@@ -125,3 +125,7 @@ class Parking:
     def unpark(self, number: int) -> AnySequence:
         """Return a new copy of the sequence; raises KeyError when it is not kept any more."""
         return self._places[number].copy()
+
+    def clear(self) -> None:
+        """No sequence is kept."""
+        self._places.clear()
