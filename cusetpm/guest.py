@@ -136,4 +136,4 @@ class Guest:
                          f"state that the manager knows of vTPM {self.uuid}")
 
     def _ask(self, request: bytes) -> bytes:
-        return protocol.open_response(self._manager.execute(request))
+        return protocol.open_response(self._manager.execute(request), request)

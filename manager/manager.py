@@ -1,0 +1,172 @@
+"""The vTPM manager: keeps every vTPM's key and state hash; only this chip opens them and none goes back.
+
+A save is one transaction of the store and then one count of the chip: the store's epoch is the counter's
+value, and the mark over all rows is made for one epoch.  The order is the rule of this module: the store
+first, then the chip, then the answer.  A store one ahead of the counter is a save that power cut short, and
+is completed; a store behind it is an old copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import Final
+from uuid import UUID
+
+from hwtpm.client import Client
+from hwtpm.crypto import aead
+from hwtpm.crypto.errors import AuthenticationFailed
+from hwtpm.errors import ProtocolError, StateError, TpmError
+from manager import sealing
+from manager.keys import Digest, Keys
+from manager.model import Identity, Row
+from manager.sealing import Sealer
+from manager.store import Store
+
+DEFAULT_PCRS: Final = bytes((0xFF, 0, 0))
+"""PCRs 0 to 7, the firmware's, as a bit map."""
+
+_ROOT_SIZE = 32
+
+
+class Manager:
+    """The manager of the store at *store_path* and of the chip behind *client*; safe to use from any thread.
+
+    A store that is not there is made, its root key sealed to *pcrs*, a bit map of the SHA-256 bank.
+    *entropy* gives random octets.  Raises StateError, one line for people that begins with the path, when
+    store and chip do not agree or one of them cannot be used; nothing is destroyed then.  OSError as the
+    file system gives it.
+    """
+
+    def __init__(self, store_path: Path, client: Client, entropy: Callable[[int], bytes],
+                 pcrs: bytes = DEFAULT_PCRS) -> None:
+        self.saves = 0  # that are durable
+        self._client, self._entropy = client, entropy
+        self._lock = Lock()
+        self._rows: dict[bytes, Row] = {}
+        self._digest = Digest()
+        self._epoch = 0
+        self._in_doubt = False  # What the store and the chip hold has to be read before they are used again.
+        self._burn = False  # A commit failed; what it wrote must never count as the next epoch.
+        try:
+            self._store = Store(store_path)
+            try:
+                self._open(pcrs)
+            except BaseException:
+                self._store.close()
+                raise
+        except StateError as error:
+            raise StateError(f"{store_path}: {error}") from error
+        except (TpmError, ProtocolError) as error:
+            raise StateError(f"{store_path}: the chip does not work as it has to: {error}") from error
+
+    def save_hash_key(self, uuid: UUID, hash_key: bytes) -> None:
+        """*hash_key* is what the vTPM *uuid* gets back from now on, after any crash.
+
+        Raises StateError, TpmError, ProtocolError or OSError when it could not be made sure of; a later
+        `load_hash_key` tells which of the two, the old or the new, it is then for good.
+        """
+        with self._lock:
+            self._settle()
+            if self._burn:
+                self._advance()
+            nonce = self._entropy(aead.NONCE_SIZE)
+            row = self._keys.encrypt_row(uuid.bytes, self._epoch + 1, hash_key, nonce)
+            self._advance(uuid.bytes, row)
+            self.saves += 1
+
+    def load_hash_key(self, uuid: UUID) -> bytes | None:
+        """Return what `save_hash_key` was given last for *uuid*, None if it never was; raises as that does."""
+        with self._lock:
+            self._settle()
+            row = self._rows.get(uuid.bytes)
+            return None if row is None else self._keys.decrypt_row(uuid.bytes, row)
+
+    def close(self) -> None:
+        """The store is one file, and free for others; calling it twice does nothing."""
+        with self._lock:
+            self._store.close()
+
+    def _open(self, pcrs: bytes) -> None:
+        root = self._store.root()
+        with Sealer(self._client, self._entropy, None if root is None else root.parent) as chip:
+            self._parent = chip.name
+            if root is None:
+                self._initialise(chip, pcrs)
+                return
+            identity = self._store.identity()
+            if identity is None:
+                raise StateError("damaged: it has a root key and no identity")
+            self._counter, self._keys = identity.counter, Keys(chip.unseal(root), identity)
+            self._reconcile(chip)
+
+    def _initialise(self, chip: Sealer, pcrs: bytes) -> None:
+        """The store is complete, and empty; until the last step, it can be done again."""
+        identity = self._store.identity()
+        if identity is None:
+            identity = Identity(self._entropy(16), self._free_index())
+            self._store.begin(identity)
+        elif sealing.index_exists(self._client, identity.counter):
+            # A first use that was cut short has defined it; no other store has this handle.
+            sealing.undefine(self._client, identity.counter)
+        root = self._entropy(_ROOT_SIZE)
+        self._counter, self._keys = identity.counter, Keys(root, identity)
+        sealed = chip.seal(root, pcrs)
+        sealing.define_counter(self._client, self._counter, self._keys.counter_auth)
+        self._epoch = chip.counter(self._counter, self._keys.counter_auth)
+        mark = self._keys.mark(self._epoch, self._digest, self._entropy(aead.NONCE_SIZE))
+        self._store.complete(sealed, mark)
+
+    def _free_index(self) -> int:
+        while True:
+            index = sealing.COUNTER_FIRST + int.from_bytes(self._entropy(4), "big") % sealing.COUNTER_RANGE
+            if not sealing.index_exists(self._client, index):
+                return index
+
+    def _settle(self) -> None:
+        """Memory, store and chip agree; a save that failed half-way has succeeded or never was."""
+        if self._in_doubt:
+            with Sealer(self._client, self._entropy, self._parent) as chip:
+                self._reconcile(chip)
+
+    def _reconcile(self, chip: Sealer) -> None:
+        """The store has been read and believed, and its epoch is the chip's count."""
+        mark, rows = self._store.read()
+        digest = self._keys.digest_of(rows)
+        try:
+            self._keys.check(mark, digest)
+        except AuthenticationFailed:
+            raise StateError("damaged, or rows of it were changed; put the newest copy back") from None
+        count = chip.counter(self._counter, self._keys.counter_auth)
+        if mark.epoch == count + 1:
+            sealing.increment(self._client, self._counter, self._keys.counter_auth)
+        elif mark.epoch < count:
+            raise StateError(f"an old copy of the store was put back: it is at save {mark.epoch}, the chip "
+                             f"has counted {count}; put the newest copy back")
+        elif mark.epoch > count:
+            raise StateError(f"an old copy of the chip's NV was put back: it has counted {count}, the store "
+                             f"is at save {mark.epoch}; put the chip's newest NV back")
+        self._rows, self._digest, self._epoch = rows, digest, mark.epoch
+        self._in_doubt = False
+
+    def _advance(self, uuid: bytes | None = None, row: Row | None = None) -> None:
+        """The next epoch, with *row* as that of *uuid* if given, is durable, and counted by the chip."""
+        digest = self._digest
+        if uuid is not None and row is not None:
+            digest = self._keys.with_row(digest, uuid, self._rows.get(uuid), row)
+        epoch = self._epoch + 1
+        mark = self._keys.mark(epoch, digest, self._entropy(aead.NONCE_SIZE))
+        self._in_doubt = True
+        try:
+            self._store.commit(mark, uuid, row)
+        except BaseException:
+            # What a failed commit wrote may be complete in somebody's copy of the WAL.  An empty epoch in its
+            # place makes that copy an old one.
+            self._burn = True
+            raise
+        sealing.increment(self._client, self._counter, self._keys.counter_auth)
+        self._in_doubt = self._burn = False
+        self._epoch, self._digest = epoch, digest
+        if uuid is not None and row is not None:
+            self._rows[uuid] = row
