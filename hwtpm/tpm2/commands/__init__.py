@@ -6,8 +6,8 @@ from importlib import import_module
 
 _MODULES = (
     "asymmetric", "attestation", "capability", "clock", "context", "dictionary_attack", "hashing",
-    "hierarchy", "nv", "object", "pcr", "persistent", "policy", "primary", "random", "sequence", "session",
-    "signing", "startup", "symmetric", "testing",
+    "hierarchy", "nv", "object", "pcr", "persistent", "policy", "policy_authority", "primary", "random",
+    "sequence", "session", "signing", "startup", "symmetric", "testing",
 )
 
 

@@ -243,7 +243,8 @@ def policy_duplication_select(tpm: Tpm, cmd: PolicyDuplicationSelect) -> Empty:
     session.name_hash = hashes.digest(session.auth_hash, cmd.object_name, cmd.new_parent_name)
     session.command_code = TPM_CC_Duplicate
     included = cmd.object_name if cmd.include_object else b""
-    extend(session, TPM_CC_PolicyDuplicationSelect, included, cmd.new_parent_name, bytes([cmd.include_object]))
+    extend(session, TPM_CC_PolicyDuplicationSelect, included, cmd.new_parent_name,
+           bytes([cmd.include_object]))
     # Command Output
     return Empty()
 
