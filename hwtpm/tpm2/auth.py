@@ -231,11 +231,16 @@ class SessionArea:
                 raise TpmError(TPM_RC_AUTH_UNAVAILABLE)
             assert session is not None
             self._check_policy(tpm, session, handle, role)
-        if session is None or (is_policy and session.needs_password):
-            if not compare_digest(use.auth.rstrip(b"\0"), entity.auth_value(tpm, handle)):
-                self._failed(tpm, use)
-        else:
-            self._check_hmac(tpm, use)
+        try:
+            if session is None or (is_policy and session.needs_password):
+                if not compare_digest(use.auth.rstrip(b"\0"), entity.auth_value(tpm, handle)):
+                    self._failed(tpm, use)
+            else:
+                self._check_hmac(tpm, use)
+        except TpmError:
+            _count_pin(tpm, use, handle, success=False)
+            raise
+        _count_pin(tpm, use, handle, success=True)
 
     def _check_policy(self, tpm: Tpm, session: Session, handle: int, role: str) -> None:
         """Check the assertions of a policy session (Part 1, "Policy Session Context Values")."""
@@ -434,6 +439,14 @@ def _parse_one(buf: bytes, off: int, end: int, number: int) -> tuple[Use, int]:
     except TpmError as error:
         raise error.session(number) from None
     return Use(number, handle, buf[off + 6 : nonce_end], attributes, buf[start : start + size]), start + size
+
+
+def _count_pin(tpm: Tpm, use: Use, handle: int, *, success: bool) -> None:
+    """Count the use of the authValue of a PIN Index (Part 1, 34.2.6.6)."""
+    if use.include_auth and handle >> 24 == TPM_HT_NV_INDEX:
+        index = tpm.nv.get(handle)
+        if index.is_pin and index.written:
+            tpm.nv.pin_used(index, success)
 
 
 def _crypt(tpm: Tpm, use: Use, newer: bytes, older: bytes, data: bytes, *, encrypt: bool) -> bytes:
