@@ -1,0 +1,152 @@
+"""`cusetpm run` as a user meets it: statuses, signals, refusals in one line, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CUSETPM = [sys.executable, "-I", "-m", "cusetpm"]
+
+needs_fuse = pytest.mark.skipif(not os.access("/dev/fuse", os.R_OK | os.W_OK),
+                                reason="no /dev/fuse for this user")
+needs_root = pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None,
+                                reason="makes a mount namespace, which needs root and unshare")
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*CUSETPM, "run", *map(str, arguments)], capture_output=True, text=True,
+                          check=False, timeout=120)
+
+
+def refusal(done: subprocess.CompletedProcess[str], status: int = 125) -> str:
+    """Return the one line that *done* said, having ended with *status*."""
+    assert done.returncode == status, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("cusetpm: ")
+    return line
+
+
+@pytest.mark.parametrize("front_end", ["auto", "socket", pytest.param("fuse", marks=needs_fuse)])
+@pytest.mark.parametrize(("script", "status"), [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143)])
+def test_the_status_is_that_of_the_command(front_end: str, script: str, status: int) -> None:
+    done = run("--front-end", front_end, "--", "sh", "-c", script)
+    assert (done.returncode, done.stderr) == (status, "")
+
+
+def test_a_command_that_is_not_there_or_not_executable(tmp_path: Path) -> None:
+    assert "no-such-program: command not found" in refusal(run("--", "no-such-program"), 127)
+    (tmp_path / "file").write_text("text")
+    assert "file: cannot be executed" in refusal(run("--", tmp_path / "file"), 126)
+    (tmp_path / "file").chmod(0o755)
+    assert "Exec format error" in refusal(run("--front-end", "socket", "--", tmp_path / "file"), 126)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--seed", "xyz", "true"], ["--front-end", "usb", "true"],
+                                       ["--tpm", "3", "true"]])
+def test_wrong_usage_has_status_2(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_the_environment_points_at_the_tpm() -> None:
+    script = 'test -S "$CUSETPM_SOCKET" && echo "$TPM2TOOLS_TCTI"'
+    done = run("--front-end", "socket", "--", "sh", "-c", script)
+    assert done.returncode == 0
+    assert done.stdout.startswith("cmd:")
+
+
+@needs_fuse
+def test_a_device_is_named_to_every_usual_tool() -> None:
+    names = ["CUSETPM_DEVICE", "TPM_DEVICE", "SYSTEMD_TPM2_DEVICE"]
+    done = run("--front-end", "fuse", "--", "sh", "-c", "; ".join(f'echo "${n}"' for n in names)
+               + '; echo "$TPM2TOOLS_TCTI $TPM_INTERFACE_TYPE"; test -w "$CUSETPM_DEVICE"')
+    assert done.returncode == 0, done.stderr
+    device, *rest = done.stdout.splitlines()
+    assert device.endswith("/tpm0")
+    assert rest == [device, device, f"device:{device} dev"]
+
+
+@pytest.mark.parametrize("front_end", ["socket", pytest.param("fuse", marks=needs_fuse)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_command_and_leaves_nothing_behind(
+        front_end: str, number: signal.Signals, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    script = 'trap "exit 9" INT TERM; echo "$CUSETPM_SOCKET"; while :; do read line <"$0"; done'
+    command = [*CUSETPM, "run", "--front-end", front_end, "--", "sh", "-c", script, str(tmp_path / "fifo")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        socket = Path(process.stdout.readline().strip())
+        assert socket.is_socket()
+        process.send_signal(number)
+        assert process.wait(30) == 9
+    assert not socket.parent.exists()
+    assert str(socket.parent) not in Path("/proc/self/mounts").read_text()
+
+
+def test_a_state_directory_in_use_names_its_holder(tmp_path: Path) -> None:
+    inner = [*CUSETPM, "run", "--state-dir", str(tmp_path / "s"), "--", "true"]
+    done = run("--front-end", "socket", "--state-dir", tmp_path / "s", "--",
+               "sh", "-c", 'echo $PPID; exec "$@"', "sh", *inner)
+    assert f"in use by process {done.stdout.strip()};" in refusal(done)
+
+
+def test_state_of_another_version_or_kind_is_refused_unchanged(tmp_path: Path) -> None:
+    (tmp_path / "format").write_text("cusetpm state 99\n")
+    assert "its format is 'cusetpm state 99'" in refusal(run("--state-dir", tmp_path, "--", "true"))
+    assert os.listdir(tmp_path) == ["format"]
+
+
+@pytest.mark.parametrize(("name", "at"), [
+    *((name, at) for name in ("guests/tpm0/state.?", "chip.?") for at in (0, 5, 40, 300)),
+    *(("manager.db", at) for at in (0, 5, 40, -20)),
+])
+def test_garbage_in_stored_state_is_one_line_and_changes_nothing(tmp_path: Path, name: str, at: int) -> None:
+    state = tmp_path / "s"
+    assert run("--front-end", "socket", "--state-dir", state, "--", "true").returncode == 0
+    files = list(state.glob(name))
+    assert files
+    for file in files:
+        content = bytearray(file.read_bytes())
+        start = at % len(content)
+        content[start : start + 16] = os.urandom(16)
+        file.write_bytes(content)
+    before = {f: f.read_bytes() for f in files}
+    refusal(run("--front-end", "socket", "--state-dir", state, "--", "true"))
+    assert {f: f.read_bytes() for f in files} == before
+
+
+def test_nothing_to_resume_is_said_with_what_to_do(tmp_path: Path) -> None:
+    line = refusal(run("--startup", "state", "--state-dir", tmp_path / "s", "--", "true"))
+    assert "use --startup clear" in line
+    assert run("--state-dir", tmp_path / "s", "--", "true").returncode == 0
+    assert run("--startup", "state", "--state-dir", tmp_path / "s", "--", "true").returncode == 0
+
+
+def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert str(tmp_path / "file") in refusal(run("--state-dir", tmp_path / "file" / "s", "--", "true"))
+
+
+@needs_root
+def test_without_dev_fuse_auto_takes_the_socket_and_says_why(tmp_path: Path) -> None:
+    def without(*arguments: str) -> subprocess.CompletedProcess[str]:
+        # In a mount namespace of its own, with a /dev that has no fuse.
+        script = (f"mount -t tmpfs none {tmp_path} && cp -a /dev/null /dev/zero /dev/urandom {tmp_path} "
+                  f'&& mount --move {tmp_path} /dev && exec "$@"')
+        return subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", *CUSETPM, "run", *arguments],
+                              capture_output=True, text=True, check=False, timeout=120)
+
+    done = without("-v", "--", "sh", "-c", 'echo "$CUSETPM_DEVICE"')
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "\n"
+    assert "front end: socket" in done.stderr
+    assert "/dev/fuse" in done.stderr
+    assert "/dev/fuse" in refusal(without("--front-end", "fuse", "--", "true"))
