@@ -45,6 +45,7 @@ class Clock(Owner):
         self._counted = 0  # Time when _rate was set, at _counted_from
         self._ahead = 0  # Clock less Time
         self._stored = 0  # Clock as permanent state has it
+        self._reported = 0  # Clock when it was last asked for
         self.reset_count = 0
         self.restart_count = 0
         self.epoch = 0  # changes with each Startup, so that a policy's timeout cannot outlive a power cycle
@@ -69,7 +70,7 @@ class Clock(Owner):
 
     def clock_ms(self) -> int:
         """Return Clock in milliseconds; has it stored, and so safe, when that is due."""
-        clock = self.time_ms() + self._ahead
+        clock = self._reported = self.time_ms() + self._ahead
         if clock // CLOCK_UPDATE_MS != self._stored // CLOCK_UPDATE_MS:
             self.safe = True
             self._store(clock)
@@ -138,3 +139,7 @@ class Clock(Owner):
         self.reset_count, self.restart_count = found.reset_count, found.restart_count
         self.epoch = found.epoch
         self.safe = bool(found.safe)
+
+    def save_volatile(self) -> bytes:
+        """Return the last Clock that was reported: a later one nullifies a Shutdown (Part 1, 33.3.3)."""
+        return bytes([1]) + self._reported.to_bytes(8, "big")
