@@ -13,6 +13,7 @@ from types import TracebackType
 import pytest
 
 _START_SECONDS = 10
+_CMD_INIT = 2
 _CMD_SET_LOCALITY = 5
 
 
@@ -58,6 +59,11 @@ class Swtpm:
                 raise ConnectionError("swtpm has gone")
             response += piece
         return response
+
+    def power_cycle(self) -> None:
+        """Lose power and get it back; no Startup is done."""
+        self._ctrl.sendall(_CMD_INIT.to_bytes(4, "big") + bytes(4))
+        assert self._ctrl.recv(4) == bytes(4)
 
     def set_locality(self, locality: int) -> None:
         """Commands come from *locality* from now on."""

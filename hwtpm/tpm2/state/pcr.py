@@ -50,6 +50,7 @@ ATTRIBUTES: Final = (
     Attributes(False, False, 0x1C, 0x04),
     Attributes(False, False, 0x0F, 0x1F),  # 23: applications
 )
+_SAVED: Final = tuple(index for index, attributes in enumerate(ATTRIBUTES) if attributes.saved)
 
 
 class _Bank(Wire):
@@ -84,7 +85,7 @@ class Pcrs(Owner):
     def __init__(self) -> None:
         super().__init__()
         self.allocation: dict[int, int] = dict.fromkeys(PCR_BANKS, ALL_PCRS)
-        self.banks: dict[int, list[bytes]] = {}
+        self.banks = {alg: [bytes(DIGEST_SIZE[alg])] * IMPLEMENTATION_PCR for alg in self.allocation}
         self.counter = 0  # pcrUpdateCounter
         self.startup_locality = 0  # of the Startup; the H-CRTM PCR starts with it
         self._initialize(range(IMPLEMENTATION_PCR))
@@ -175,7 +176,6 @@ class Pcrs(Owner):
 
     def _initialize(self, indices: Iterable[int]) -> None:
         """Give the PCRs their values after a reset: ones if a dynamic launch resets them, else zeros."""
-        self.banks = {alg: self.banks.get(alg, [b""] * IMPLEMENTATION_PCR) for alg in self.allocation}
         for index in indices:
             for alg, bank in self.banks.items():
                 size = DIGEST_SIZE[alg]
@@ -202,21 +202,28 @@ class Pcrs(Owner):
         if found.version != _FORMAT or any(bank.alg not in DIGEST_SIZE for bank in found.banks):
             raise ValueError(f"PCR allocation of version {found.version}")
         self.allocation = {bank.alg: bank.allocated for bank in found.banks}
+        self.banks = {alg: self.banks.get(alg, [bytes(DIGEST_SIZE[alg])] * IMPLEMENTATION_PCR)
+                      for alg in self.allocation}
 
     def save_volatile(self) -> bytes:
-        """Return version, pcrUpdateCounter and the values."""
-        return encode(_Volatile(_FORMAT, self.counter, [_Values(a, b) for a, b in self.banks.items()]))
+        """Return version, pcrUpdateCounter and the values that a TPM Resume restores."""
+        return encode(_Volatile(_FORMAT, self.counter, [
+            _Values(alg, [bank[index] for index in _SAVED]) for alg, bank in self.banks.items()
+        ]))
 
     def restore_volatile(self, state: bytes) -> None:
         found = decode(_Volatile, state)
-        banks = {bank.alg: bank.values for bank in found.banks}
-        whole = banks.keys() == self.allocation.keys() and all(
-            [len(value) for value in values] == [DIGEST_SIZE[alg]] * IMPLEMENTATION_PCR
-            for alg, values in banks.items()
+        saved = {bank.alg: bank.values for bank in found.banks}
+        whole = saved.keys() == self.allocation.keys() and all(
+            [len(value) for value in values] == [DIGEST_SIZE[alg]] * len(_SAVED)
+            for alg, values in saved.items()
         )
         if found.version != _FORMAT or not whole:
             raise ValueError(f"PCR values of version {found.version}")
-        self.counter, self.banks = found.counter, banks
+        self.counter = found.counter
+        for alg, values in saved.items():
+            for index, value in zip(_SAVED, values, strict=True):
+                self.banks[alg][index] = value
 
 
 def selection(alg: int, mask: int) -> TPMS_PCR_SELECTION:

@@ -46,12 +46,14 @@ class Power(Owner):
         self.locality = 0  # of the last Startup: a TPM Resume has to come from the same
         self.saved: dict[bytes, bytes] = {}
         self.kept: dict[bytes, bytes] | None = None  # volatile state at a Shutdown that still counts
+        self._unsaved_start = False
         self.tested: set[int] = set()  # algorithms whose self-test has passed since power on
 
     def begin(self, start: Start, locality: int) -> None:
         """The TPM has been started; from here on a loss of power is not orderly."""
         self.started, self.start, self.locality = True, start, locality
         self.was_orderly = self.orderly is not None
+        self._unsaved_start = True
         self.nullify()
 
     def shutdown(self, kind: int, volatile: Mapping[bytes, bytes], *, keep: bool) -> None:
@@ -68,12 +70,14 @@ class Power(Owner):
 
     def save(self) -> bytes:
         """Return version, the last Shutdown, the locality of the Startup, and what Shutdown(STATE) kept."""
+        self._unsaved_start = False
         return encode(_Permanent(
             _FORMAT, _DISORDERLY if self.orderly is None else self.orderly, self.locality,
             [_Section(tag, octets) for tag, octets in self.saved.items()],
         ))
 
     def restore(self, state: bytes) -> None:
+        """Take what `save` gave; a Startup that was never saved has not happened."""
         found = decode(_Permanent, state)
         if found.version != _FORMAT:
             raise ValueError(f"power state of version {found.version}")
@@ -81,3 +85,5 @@ class Power(Owner):
         self.locality = found.locality
         self.saved = {section.tag: section.octets for section in found.sections}
         self.kept = None
+        if self._unsaved_start:
+            self.started, self.start, self._unsaved_start = False, None, False
