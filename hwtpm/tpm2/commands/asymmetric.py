@@ -44,6 +44,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_ECC_NIST_P521,
     TPM_RC_ATTRIBUTES,
     TPM_RC_ECC_POINT,
+    TPM_RC_HASH,
     TPM_RC_KEY,
     TPM_RC_SCHEME,
     TPM_RC_SIZE,
@@ -104,8 +105,11 @@ def rsa_encrypt(tpm: Tpm, cmd: RSAEncrypt) -> RSAEncryptResponse:
 
     TPM_RC_KEY (handle 1): not an RSA key.  TPM_RC_ATTRIBUTES (handle 1): decrypt is CLEAR.  TPM_RC_VALUE
     (parameter 3): the label does not end with zero.  TPM_RC_SCHEME (parameter 2): not the key's scheme.
-    TPM_RC_VALUE: the message is too long for the padding, or not less than the modulus.
+    TPM_RC_VALUE: the message is too long for the padding, or not less than the modulus.  TPM_RC_HASH: the
+    modulus is too small for the hash of OAEP.
     """
+    from hwtpm.crypto.rsa import max_oaep_message
+
     # Input Validation
     key = _key(tpm, cmd.key_handle, TPM_ALG_RSA)
     if not key.attributes & TPMA_OBJECT_DECRYPT:
@@ -123,6 +127,8 @@ def rsa_encrypt(tpm: Tpm, cmd: RSAEncrypt) -> RSAEncryptResponse:
             out = live.raw(cmd.message)
         elif scheme == TPM_ALG_RSAES:
             out = live.encrypt_pkcs1(cmd.message)
+        elif max_oaep_message(live.size, hash_alg) < 0:
+            raise TpmError(TPM_RC_HASH)
         else:
             out = live.encrypt_oaep(hash_alg, cmd.label, cmd.message)
     except OutOfRange:
@@ -139,6 +145,8 @@ def rsa_decrypt(tpm: Tpm, cmd: RSADecrypt) -> RSADecryptResponse:
     scheme.  TPM_RC_SIZE: the ciphertext is not as long as the modulus, or not less than it.  TPM_RC_VALUE:
     the padding is wrong.
     """
+    from hwtpm.crypto.rsa import max_oaep_message
+
     # Input Validation
     key = _decryption_key(tpm, cmd.key_handle, TPM_ALG_RSA)
     _check_label(cmd.label)
@@ -153,6 +161,8 @@ def rsa_decrypt(tpm: Tpm, cmd: RSADecrypt) -> RSADecryptResponse:
             message = live.raw_private(cmd.cipher_text)
         elif scheme == TPM_ALG_RSAES:
             message = live.decrypt_pkcs1(cmd.cipher_text)
+        elif max_oaep_message(live.size, hash_alg) < 0:
+            raise BadPadding("OAEP")
         else:
             message = live.decrypt_oaep(hash_alg, cmd.label, cmd.cipher_text)
     except OutOfRange:
