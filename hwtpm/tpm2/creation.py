@@ -89,7 +89,7 @@ def create_primary(tpm: Tpm, hierarchy: int, public: TPMT_PUBLIC, data: bytes) -
     Raises as `create` does.
     """
     seed = tpm.hierarchies.seed(hierarchy)
-    template = public_name(public) + data
+    octets = encode(public)
     proofs = b""
     if hierarchy == TPM_RH_ENDORSEMENT:
         # After a change of the storage seed the key is the same, and children of the old one do not load
@@ -99,6 +99,8 @@ def create_primary(tpm: Tpm, hierarchy: int, public: TPMT_PUBLIC, data: bytes) -
     def derive() -> Primary:
         from hwtpm.crypto.drbg import Derivation
 
+        # A digest of our own choice: nameAlg may be one for which two templates of one name can be made.
+        template = hashlib.sha512(len(octets).to_bytes(2, "big") + octets + data).digest()
         derivation = Derivation(seed, _PRIMARY_USE, template)
         secret = _secret(public, data, Source(derivation.random, tpm.cancelled))
         if proofs:
@@ -106,8 +108,7 @@ def create_primary(tpm: Tpm, hierarchy: int, public: TPMT_PUBLIC, data: bytes) -
         made, seed_value = _finish(public, secret, derivation.random(hashes.size(public.name_alg)))
         return Primary(made, public_name(made), seed_value, secret.sensitive, secret.key)
 
-    # The name of the template may be a short hash's; the cache must never confuse two templates.
-    parts = (seed, proofs, encode(public), data)
+    parts = (seed, proofs, octets, data)
     whole = b"".join([len(part).to_bytes(2, "big") + part for part in parts])
     return tpm.objects.primary(hashlib.sha256(whole).digest(), derive)
 
