@@ -77,7 +77,7 @@ class Manager:
             self.saves += 1
 
     def load_hash_key(self, uuid: UUID) -> bytes | None:
-        """Return what `save_hash_key` was given last for *uuid*, None if it never was; raises as that does."""
+        """Return what `save_hash_key` was given last for *uuid*, None if never; raises as that does."""
         with self._lock:
             self._settle()
             row = self._rows.get(uuid.bytes)

@@ -58,6 +58,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_ALG_NULL,
     TPM_ALG_SHA256,
     TPM_ECC_NIST_P256,
+    TPM_RC_BAD_AUTH,
     TPM_RC_HANDLE,
     TPM_RC_POLICY_FAIL,
     TPM_SE_POLICY,
@@ -72,7 +73,7 @@ from manager.model import SealedRoot
 
 COUNTER_FIRST: Final = 0x01800000
 COUNTER_RANGE: Final = 0x00400000
-"""The NV handles that owners may use as they like (TCG Registry of Reserved TPM 2.0 Handles, 2.2.2)."""
+"""The NV handles that are the owner's to give out (TCG Registry of Reserved TPM 2.0 Handles)."""
 
 _OWNER: Final = Password()
 _COUNTER_SIZE: Final = 8
@@ -154,8 +155,8 @@ class Sealer:
         except TpmError as error:
             if _base(error) != TPM_RC_POLICY_FAIL:
                 raise
-            raise StateError(f"the chip does not unseal the root key: its PCRs ({_list(sealed.pcrs)}) are not as "
-                             f"they were; start the machine as it was when the store was made") from None
+            raise StateError(f"the chip does not unseal the root key: its PCRs ({_list(sealed.pcrs)}) have "
+                             f"changed; start the machine as it was when the store was made") from None
         return unsealed.out_data
 
     def counter(self, index: int, auth: bytes) -> int:
@@ -176,9 +177,14 @@ class Sealer:
         return int.from_bytes(found, "big")
 
     def _start(self) -> None:
-        created = self._client.run(
-            CreatePrimary(TPM_RH_OWNER, TPMS_SENSITIVE_CREATE(b"", b""), _storage_template(), b"", []),
-            _OWNER)
+        try:
+            created = self._client.run(
+                CreatePrimary(TPM_RH_OWNER, TPMS_SENSITIVE_CREATE(b"", b""), _storage_template(), b"", []),
+                _OWNER)
+        except TpmError as error:
+            if _base(error) != TPM_RC_BAD_AUTH:
+                raise
+            raise StateError("the chip has an owner password; remove it (tpm2_changeauth -c owner)") from None
         self._key = created.object_handle
         self._loaded.append(self._key)
         public = created.out_public
@@ -190,7 +196,7 @@ class Sealer:
         point = public.unique
         if not isinstance(point, TPMS_ECC_POINT):
             raise ProtocolError("the chip made a primary of another type than was asked for")
-        # Part 1, "ECDH secret sharing" of the salt: the label is that of a session's salt.
+        # The salt is shared by ECDH with a key used once (Part 1, 44.7).
         curve = ecc.curve(TPM_ECC_NIST_P256)
         ours = ecc.EccPrivate(curve.id, ecc.scalar_from(curve.id, self._entropy(curve.scalar_seed_size)))
         x, y = ours.public

@@ -19,6 +19,8 @@ from manager.model import Identity, Mark, Row, SealedRoot
 APPLICATION_ID: Final = 0x7654504D  # "vTPM"
 VERSION: Final = 1
 _SCHEMA = Path(__file__).parent / "schema" / f"{VERSION}.sql"
+_MAGIC = b"SQLite format 3\0"
+_SMALLEST = 512  # octets of a page, and so of a file with anything in it
 _CHECKPOINT_PAGES = 256  # A save writes two; a WAL that is overwritten from its start costs no new blocks.
 
 
@@ -32,6 +34,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         _make(path)
+        _check_magic(path)
         with _translated():
             # Every transaction begins and ends with an explicit statement (isolation_level).
             self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
@@ -134,8 +137,10 @@ def _translated() -> Iterator[None]:
     """What SQLite raises becomes a StateError."""
     try:
         yield
-    except sqlite3.Error as error:
-        raise StateError(f"SQLite: {error}") from error
+    except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
+        # What SQLite says about a damaged file can quote the file, so it may be no text at all.
+        told = "damaged" if isinstance(error, ValueError) else " ".join(str(error).split())
+        raise StateError(f"SQLite: {told}") from error
 
 
 def _octets(value: object) -> bytes:
@@ -148,6 +153,17 @@ def _number(value: object) -> int:
     if not isinstance(value, int) or value < 0:
         raise StateError("damaged: a column has another type")
     return value
+
+
+def _check_magic(path: Path) -> None:
+    """The file can be one of SQLite, else StateError; SQLite itself takes any below 512 octets for new."""
+    with open(path, "rb") as file:
+        head = file.read(_SMALLEST)
+    if not head:
+        return
+    cut_short = len(head) < _SMALLEST and not path.with_name(f"{path.name}-journal").exists()
+    if not head.startswith(_MAGIC[: len(head)]) or cut_short:
+        raise StateError("not a manager's store")
 
 
 def _make(path: Path) -> None:

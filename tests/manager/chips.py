@@ -1,0 +1,128 @@
+"""Chips for the manager's tests: our own behind its TIS registers, and a real swtpm."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hwtpm.chip import Chip
+from hwtpm.client import Client
+from hwtpm.tis.driver import Driver
+from hwtpm.tis.mmio import ModelWindow
+from hwtpm.tpm2.requests.capability import GetCapability
+from hwtpm.tpm2.requests.startup import Startup
+from hwtpm.tpm2.types.constants import TPM_CAP_HANDLES, TPM_SU_CLEAR
+from tests.support.swtpm import Swtpm
+
+LOCALITY = 2
+
+
+class BrokenChip(OSError):
+    """The way to the chip is gone."""
+
+
+class TestChip:
+    """A chip whose commands can be counted, listened to and cut off.
+
+    `before` sees every command, `after` every command and response and gives the response to use.
+    """
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.codes: list[int] = []
+        self.traffic: list[bytes] = []
+        self.before: Callable[[int], None] = lambda code: None
+        self.after: Callable[[int, bytes], bytes] = lambda code, response: response
+        self.client = Client(self.execute, os.urandom)
+
+    def carry(self, command: bytes) -> bytes:
+        raise NotImplementedError
+
+    def execute(self, command: bytes) -> bytes:
+        code = int.from_bytes(command[6:10], "big")
+        self.before(code)
+        response = self.carry(command)
+        self.codes.append(code)
+        self.traffic += [command, response]
+        return self.after(code, response)
+
+    def mend(self) -> None:
+        """The way to the chip is free again."""
+        self.before = lambda code: None
+        self.after = lambda code, response: response
+
+    def cut_before(self, wanted: int) -> None:
+        """The command *wanted* does not reach the chip any more."""
+
+        def before(code: int) -> None:
+            if code == wanted:
+                raise BrokenChip
+
+        self.before = before
+
+    def cut_after(self, wanted: int) -> None:
+        """The command *wanted* is executed and its response lost, like all that come after it."""
+        seen = []
+
+        def after(code: int, response: bytes) -> bytes:
+            if code == wanted:
+                seen.append(code)
+                raise BrokenChip
+            return response
+
+        def before(code: int) -> None:
+            if seen:
+                raise BrokenChip
+
+        self.before, self.after = before, after
+
+    def handles(self, first: int) -> list[int]:
+        """Return the handles of one type, from *first* on, that the chip has."""
+        found = self.client.run(GetCapability(TPM_CAP_HANDLES, first, 100)).capability_data.data
+        return [h for h in found if h >> 24 == first >> 24]
+
+    def close(self) -> None: ...
+
+
+class OwnChip(TestChip):
+    """Our chip, driven through its registers at the manager's locality."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._power_on()
+
+    def carry(self, command: bytes) -> bytes:
+        return self._driver.execute(command, LOCALITY)
+
+    def power_cycle(self) -> None:
+        """Power goes without warning and comes back."""
+        self.chip.close()
+        self._power_on()
+
+    def _power_on(self) -> None:
+        self.chip = Chip(self.path, os.urandom, lambda: time.monotonic_ns() // 1_000_000)
+        self._driver = Driver(ModelWindow(self.chip.tis), clock=time.monotonic, sleep=time.sleep)
+        self._driver.probe()
+        Client(self._driver.execute, os.urandom).run(Startup(TPM_SU_CLEAR))
+
+    def close(self) -> None:
+        assert self.chip.engine.fault is None
+        self.chip.close()
+
+
+class SwtpmChip(TestChip):
+    """A swtpm in the chip's place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._swtpm = Swtpm()
+
+    def carry(self, command: bytes) -> bytes:
+        return self._swtpm.execute(command)
+
+    def close(self) -> None:
+        self._swtpm.close()
