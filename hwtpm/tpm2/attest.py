@@ -42,7 +42,7 @@ def attest(tpm: Tpm, key: Object | None, chosen: Chosen, kind: int, attested: At
     """Return the attestation of *kind* (TPM_ST_ATTEST_*) as octets, and its signature by *key*.
 
     Without a key the signature is a null one.  resetCount, restartCount and the firmware version are
-    obfuscated unless the key is in the endorsement or platform hierarchy.  Raises what `schemes.sign` does.
+    obfuscated unless the key is in the endorsement or platform hierarchy.
     """
     clock = tpm.clock.clock_info()
     firmware = FIRMWARE_VERSION

@@ -9,9 +9,10 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, Final, cast
 
 from hwtpm.crypto import hashes
-from hwtpm.crypto.errors import CryptoError, OutOfRange
+from hwtpm.crypto.errors import CryptoError
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.context import Tpm
+from hwtpm.tpm2.profile import ECC_SIGNING_SCHEMES, RSA_SIGNING_SCHEMES
 from hwtpm.tpm2.state.objects import Object
 from hwtpm.tpm2.types.algorithms import (
     TPMS_SIGNATURE_ECC,
@@ -31,14 +32,12 @@ from hwtpm.tpm2.types.constants import (
     TPM_ALG_KEYEDHASH,
     TPM_ALG_NULL,
     TPM_ALG_RSA,
-    TPM_ALG_RSAPSS,
     TPM_ALG_RSASSA,
     TPM_ALG_SYMCIPHER,
     TPM_RC_HANDLE,
     TPM_RC_KEY,
     TPM_RC_SCHEME,
     TPM_RC_SIGNATURE,
-    TPM_RC_SIZE,
 )
 from hwtpm.tpm2.types.handles import TPM_RH_NULL
 from hwtpm.tpm2.types.structures import TPMT_HA
@@ -49,6 +48,9 @@ if TYPE_CHECKING:
 
 Chosen = tuple[int, int]
 UNSIGNED: Final[Chosen] = (TPM_ALG_NULL, TPM_ALG_NULL)
+_SCHEMES: Final = {
+    TPM_ALG_RSA: RSA_SIGNING_SCHEMES, TPM_ALG_ECC: ECC_SIGNING_SCHEMES, TPM_ALG_KEYEDHASH: (TPM_ALG_HMAC,),
+}
 
 
 def signing_key(tpm: Tpm, handle: int) -> Object | None:
@@ -64,22 +66,22 @@ def signing_key(tpm: Tpm, handle: int) -> Object | None:
 def choose(key: Object | None, asked: TPMT_SIG_SCHEME) -> Chosen:
     """Return the scheme of a signature: the key's, or the one asked for if the key has none (Part 3, 18.1).
 
-    TPM_RC_SCHEME when both are given and differ, or neither.  Whether the scheme suits the type of the key is
-    found out in `sign`.
+    TPM_RC_SCHEME when both are given and differ, or neither, or when the scheme is not one for keys of this
+    type.
     """
     if key is None:
         return UNSIGNED
     wanted = _pair(asked)
     parameters = key.public.parameters
     assert not isinstance(parameters, TPMS_SYMCIPHER_PARMS), "a symmetric cipher is no signing key"
-    own = _pair(parameters.scheme)
-    if own[0] == TPM_ALG_NULL:
-        if wanted[0] == TPM_ALG_NULL:
-            raise TpmError(TPM_RC_SCHEME)
-        return wanted
-    if wanted[0] != TPM_ALG_NULL and wanted != own:
+    chosen = _pair(parameters.scheme)
+    if chosen[0] == TPM_ALG_NULL:
+        chosen = wanted
+    elif wanted[0] != TPM_ALG_NULL and wanted != chosen:
         raise TpmError(TPM_RC_SCHEME)
-    return own
+    if chosen[0] not in _SCHEMES[key.public.type]:
+        raise TpmError(TPM_RC_SCHEME)
+    return chosen
 
 
 def _pair(scheme: TPMT_SIG_SCHEME | TPMT_RSA_SCHEME | TPMT_ECC_SCHEME | TPMT_KEYEDHASH_SCHEME) -> Chosen:
@@ -90,26 +92,20 @@ def _pair(scheme: TPMT_SIG_SCHEME | TPMT_RSA_SCHEME | TPMT_ECC_SCHEME | TPMT_KEY
 def sign(key: Object | None, chosen: Chosen, digest: bytes) -> TPMT_SIGNATURE:
     """Return the signature of *digest*, whose size is that of the scheme's hash; a null one without a key.
 
-    TPM_RC_SCHEME when the scheme is not one for keys of this type, TPM_RC_SIZE when the modulus is too small
-    for the hash.
+    *chosen* is what `choose` returned for the key.
     """
     if key is None:
         return TPMT_SIGNATURE(TPM_ALG_NULL, None)
     alg, hash_alg = chosen
-    kind = key.public.type
-    if alg == TPM_ALG_ECDSA and kind == TPM_ALG_ECC:
+    if alg == TPM_ALG_ECDSA:
         r, s = cast("EccPrivate", key.key).sign(digest)
         return TPMT_SIGNATURE(alg, TPMS_SIGNATURE_ECC(hash_alg, r, s))
-    if kind == TPM_ALG_RSA and alg in (TPM_ALG_RSASSA, TPM_ALG_RSAPSS):
-        live = cast("RsaPrivate", key.key)
-        try:
-            signature = (live.sign_pkcs1 if alg == TPM_ALG_RSASSA else live.sign_pss)(hash_alg, digest)
-        except OutOfRange:
-            raise TpmError(TPM_RC_SIZE) from None
-        return TPMT_SIGNATURE(alg, TPMS_SIGNATURE_RSA(hash_alg, signature))
-    if alg == TPM_ALG_HMAC and kind == TPM_ALG_KEYEDHASH:
+    if alg == TPM_ALG_HMAC:
         return TPMT_SIGNATURE(alg, TPMT_HA(hash_alg, _hmac(key, hash_alg, digest)))
-    raise TpmError(TPM_RC_SCHEME)
+    # The smallest modulus, 1024 bits, has room for the largest digest.
+    live = cast("RsaPrivate", key.key)
+    make = live.sign_pkcs1 if alg == TPM_ALG_RSASSA else live.sign_pss
+    return TPMT_SIGNATURE(alg, TPMS_SIGNATURE_RSA(hash_alg, make(hash_alg, digest)))
 
 
 def _hmac(key: Object, alg: int, digest: bytes) -> bytes:

@@ -45,7 +45,7 @@ def sign(tpm: Tpm, cmd: Sign) -> SignResponse:
     TPM_RC_KEY (handle 1): not a signing key.  TPM_RC_ATTRIBUTES (handle 1): x509sign is SET.  TPM_RC_SCHEME
     (parameter 2): see `schemes.choose`.  TPM_RC_TICKET (parameter 3): the key is restricted, or a ticket is
     given, and the ticket is not one for this digest.  TPM_RC_SIZE (parameter 1): without a ticket, the digest
-    is not as long as the scheme's hash makes it.  TPM_RC_SCHEME: the scheme does not suit the key's type.
+    is not as long as the scheme's hash makes it.
     """
     # Input Validation
     try:
