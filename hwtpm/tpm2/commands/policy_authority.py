@@ -173,8 +173,6 @@ def policy_authorize(tpm: Tpm, cmd: PolicyAuthorize) -> Empty:
     """
     # Input Validation
     session = tpm.sessions.get(cmd.policy_session)
-    if len(cmd.key_sign) < 2:
-        raise TpmError(TPM_RC_SIZE).parameter(3)
     alg = int.from_bytes(cmd.key_sign[:2], "big")
     if alg not in HASHES:
         raise TpmError(TPM_RC_HASH).parameter(3)
