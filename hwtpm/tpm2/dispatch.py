@@ -98,7 +98,7 @@ def _header(tpm: Tpm, command: bytes) -> tuple[Plan, int, int]:
         raise TpmError(TPM_RC_BAD_TAG)
     if told != size or size > MAX_COMMAND_SIZE:
         raise TpmError(TPM_RC_COMMAND_SIZE)
-    if tpm.power.failed and code not in _IN_FAILURE_MODE:
+    if tpm.power.failed and (tag != TPM_ST_NO_SESSIONS or code not in _IN_FAILURE_MODE):
         raise TpmError(TPM_RC_FAILURE)
     entry = COMMANDS.get(code)
     if entry is None:

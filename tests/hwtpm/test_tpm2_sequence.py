@@ -1,0 +1,271 @@
+"""Hash, HMAC and the sequences of both and of events (Part 3, 15.4, 15.5 and 17)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import pytest
+
+from hwtpm.client import Password
+from hwtpm.tpm2.profile import HASHES, MAX_LOADED_OBJECTS
+from hwtpm.tpm2.requests.context import ContextLoad, ContextSave, FlushContext
+from hwtpm.tpm2.requests.object import ReadPublic
+from hwtpm.tpm2.requests.pcr import PCRRead
+from hwtpm.tpm2.requests.sequence import (
+    EventSequenceComplete,
+    HashSequenceStart,
+    HMACStart,
+    SequenceComplete,
+    SequenceCompleteResponse,
+    SequenceUpdate,
+)
+from hwtpm.tpm2.requests.symmetric import HMAC, Hash
+from hwtpm.tpm2.state.pcr import selection
+from hwtpm.tpm2.state.sequences import EventSequence, HashSequence, HmacSequence, Parking
+from hwtpm.tpm2.types.attributes import (
+    TPMA_OBJECT_DECRYPT,
+    TPMA_OBJECT_FIXEDPARENT,
+    TPMA_OBJECT_FIXEDTPM,
+    TPMA_OBJECT_RESTRICTED,
+    TPMA_OBJECT_SENSITIVEDATAORIGIN,
+    TPMA_OBJECT_SIGN,
+    TPMA_OBJECT_USERWITHAUTH,
+)
+from hwtpm.tpm2.types.constants import (
+    TPM_ALG_NULL,
+    TPM_ALG_SHA1,
+    TPM_ALG_SHA256,
+    TPM_ALG_SHA384,
+    TPM_RC_ATTRIBUTES,
+    TPM_RC_BAD_AUTH,
+    TPM_RC_HASH,
+    TPM_RC_INTEGRITY,
+    TPM_RC_KEY,
+    TPM_RC_LOCALITY,
+    TPM_RC_MODE,
+    TPM_RC_OBJECT_MEMORY,
+    TPM_RC_REFERENCE_H0,
+    TPM_RC_SEQUENCE,
+    TPM_RC_SIZE,
+    TPM_RC_TYPE,
+    TPM_RC_VALUE,
+)
+from hwtpm.tpm2.types.handles import TPM_RH_ENDORSEMENT, TPM_RH_NULL, TPM_RH_OWNER
+from tests.support.tpm2 import Machine, refused, started
+from tests.support.tpm2_keys import cipher, create_primary, keyed_hash, load
+
+GENERATED = b"\xffTCG"
+USE = TPMA_OBJECT_SIGN | TPMA_OBJECT_USERWITHAUTH
+H1, H2, P1, P2, S1 = 0x100, 0x200, 0x140, 0x240, 0x900
+
+
+def start(machine: Machine, alg: int = TPM_ALG_SHA256, auth: bytes = b"") -> int:
+    return machine.run(HashSequenceStart(auth, alg)).sequence_handle
+
+
+def update(machine: Machine, handle: int, data: bytes) -> None:
+    machine.run(SequenceUpdate(handle, data), Password())
+
+
+def complete(machine: Machine, handle: int, data: bytes = b"",
+             hierarchy: int = TPM_RH_OWNER) -> SequenceCompleteResponse:
+    return machine.run(SequenceComplete(handle, data, hierarchy), Password())
+
+
+@pytest.mark.parametrize("alg", sorted(HASHES))
+def test_hash(alg: int) -> None:
+    name = {4: "sha1", 0xB: "sha256", 0xC: "sha384", 0xD: "sha512"}[alg]
+    found = started().run(Hash(b"abc", alg, TPM_RH_NULL))
+    assert found.out_hash == hashlib.new(name, b"abc").digest()
+    assert found.validation.hierarchy == TPM_RH_NULL
+    assert found.validation.digest == b""
+
+
+@pytest.mark.parametrize(("data", "safe"), [(b"", True), (b"\xff", True), (GENERATED[:3] + b"X", True),
+                                            (GENERATED, False), (GENERATED + b"more", False)])
+def test_hash_gives_a_ticket_unless_generated(data: bytes, safe: bool) -> None:
+    ticket = started().run(Hash(data, TPM_ALG_SHA256, TPM_RH_OWNER)).validation
+    assert (ticket.hierarchy == TPM_RH_OWNER) is safe
+    assert len(ticket.digest) == (64 if safe else 0)
+
+
+def test_tickets_differ_by_hierarchy_and_digest() -> None:
+    machine = started()
+    tickets = {machine.run(Hash(data, TPM_ALG_SHA256, hierarchy)).validation.digest
+               for data in (b"a", b"b") for hierarchy in (TPM_RH_OWNER, TPM_RH_ENDORSEMENT)}
+    assert len(tickets) == 4
+
+
+def test_a_sequence_gives_the_hash_and_ticket_of_the_whole() -> None:
+    machine = started()
+    handle = start(machine)
+    update(machine, handle, b"a" * 1024)
+    update(machine, handle, b"b" * 3)
+    found = complete(machine, handle, b"end")
+    assert found.result == hashlib.sha256(b"a" * 1024 + b"bbbend").digest()
+    whole = machine.run(Hash(b"x", TPM_ALG_SHA256, TPM_RH_OWNER)).validation
+    assert found.validation.hierarchy == whole.hierarchy
+    with refused(TPM_RC_REFERENCE_H0):
+        complete(machine, handle)
+
+
+@pytest.mark.parametrize(("first", "rest", "safe"), [
+    (b"abcd", b"", True), (b"abc", b"defg", False), (b"", b"abcd", False), (GENERATED, b"", False),
+    (b"abcd", GENERATED, True), (None, b"abcd", True), (None, b"abc", False), (None, GENERATED, False),
+])
+def test_the_first_block_decides_on_the_ticket(first: bytes | None, rest: bytes, safe: bool) -> None:
+    machine = started()
+    handle = start(machine)
+    if first is not None:
+        update(machine, handle, first)
+    assert (complete(machine, handle, rest).validation.hierarchy == TPM_RH_OWNER) is safe
+
+
+def test_a_sequence_is_used_with_its_auth_value() -> None:
+    machine = started()
+    handle = start(machine, auth=b"secret")
+    with refused(TPM_RC_BAD_AUTH | S1):
+        update(machine, handle, b"abc")
+    machine.run(SequenceUpdate(handle, b"abc"), Password(b"secret"))
+    with refused(TPM_RC_HASH | P2):
+        machine.run(HashSequenceStart(b"", 1))
+    with refused(TPM_RC_SIZE | P1):
+        machine.run(HashSequenceStart(bytes(65), TPM_ALG_SHA256))
+
+
+def test_sequences_take_transient_handles() -> None:
+    machine = started()
+    handles = [start(machine) for _ in range(MAX_LOADED_OBJECTS)]
+    assert handles == list(range(0x80000000, 0x80000000 + MAX_LOADED_OBJECTS))
+    with refused(TPM_RC_OBJECT_MEMORY):
+        start(machine)
+    machine.run(FlushContext(handles[3]))
+    assert start(machine) == handles[3]
+    with refused(TPM_RC_SEQUENCE):
+        machine.run(ReadPublic(handles[0]))
+
+
+def test_event_sequence_extends_and_returns_every_hash() -> None:
+    machine = started()
+    handle = start(machine, TPM_ALG_NULL)
+    update(machine, handle, b"an ")
+    with refused(TPM_RC_MODE | H1):
+        complete(machine, handle)
+    with refused(TPM_RC_LOCALITY):
+        machine.run(EventSequenceComplete(17, handle, b"event"), Password(), Password())
+    found = machine.run(EventSequenceComplete(4, handle, b"event"), Password(), Password()).results
+    assert [d.hash_alg for d in found] == sorted(HASHES)
+    assert found[1].digest == hashlib.sha256(b"an event").digest()
+    value = machine.run(PCRRead([selection(TPM_ALG_SHA256, 1 << 4)])).pcr_values[0]
+    assert value == hashlib.sha256(bytes(32) + found[1].digest).digest()
+    with refused(TPM_RC_REFERENCE_H0):
+        update(machine, handle, b"")
+
+
+def test_event_sequence_without_a_pcr_only_hashes() -> None:
+    machine = started()
+    before = machine.run(PCRRead([])).pcr_update_counter
+    handle = start(machine, TPM_ALG_NULL)
+    machine.run(EventSequenceComplete(TPM_RH_NULL, handle, b""), Password(), Password())
+    assert machine.run(PCRRead([])).pcr_update_counter == before
+
+
+def test_only_event_sequences_complete_as_events() -> None:
+    machine = started()
+    with refused(TPM_RC_MODE | H2):
+        machine.run(EventSequenceComplete(4, start(machine), b""), Password(), Password())
+
+
+def test_hmac_and_its_sequence() -> None:
+    machine = started()
+    areas = keyed_hash(USE)
+    key = load(machine.client, areas)
+    secret = machine.tpm.objects.get(key).sensitive.sensitive
+    expected = hmac.digest(secret, b"some data", "sha256")
+    for alg in (TPM_ALG_SHA256, TPM_ALG_NULL):
+        assert machine.run(HMAC(key, b"some data", alg), Password()).out_hmac == expected
+        handle = machine.run(HMACStart(key, b"", alg), Password()).sequence_handle
+        update(machine, handle, b"some ")
+        found = complete(machine, handle, b"data")
+        assert found.result == expected
+        assert found.validation.hierarchy == TPM_RH_NULL
+    for request in (HMAC(key, b"", TPM_ALG_SHA1), HMACStart(key, b"", TPM_ALG_SHA1)):
+        with refused(TPM_RC_VALUE | P2):
+            machine.run(request, Password())
+
+
+def test_hmac_of_a_key_without_scheme_needs_an_algorithm() -> None:
+    machine = started()
+    key = load(machine.client, keyed_hash(USE | TPMA_OBJECT_DECRYPT, TPM_ALG_NULL, TPM_ALG_NULL))
+    machine.run(HMAC(key, b"", TPM_ALG_SHA384), Password())
+    with refused(TPM_RC_VALUE | P2):
+        machine.run(HMAC(key, b"", TPM_ALG_NULL), Password())
+
+
+def test_hmac_refuses_other_objects() -> None:
+    machine = started()
+    run, sequence = machine.run, start(machine)
+    other = load(machine.client, cipher(TPMA_OBJECT_DECRYPT | TPMA_OBJECT_USERWITHAUTH))
+    template = keyed_hash(USE | TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_SENSITIVEDATAORIGIN
+                          | TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT)[0]
+    restricted = create_primary(machine.client, template)
+    data = load(machine.client, keyed_hash(TPMA_OBJECT_USERWITHAUTH, TPM_ALG_NULL, TPM_ALG_NULL))
+    for handle, rc in ((sequence, TPM_RC_TYPE), (other, TPM_RC_TYPE), (restricted, TPM_RC_ATTRIBUTES),
+                       (data, TPM_RC_KEY)):
+        for request in (HMAC(handle, b"", TPM_ALG_SHA256), HMACStart(handle, b"", TPM_ALG_SHA256)):
+            with refused(rc | H1):
+                run(request, Password())
+        if handle != sequence:
+            with refused(TPM_RC_MODE | H1):
+                update(machine, handle, b"")
+            with refused(TPM_RC_MODE | H1):
+                complete(machine, handle)
+
+
+def test_a_saved_sequence_goes_on_from_where_it_was_saved() -> None:
+    machine = started()
+    handle = start(machine)
+    update(machine, handle, b"first")
+    context = machine.run(ContextSave(handle)).context
+    update(machine, handle, b" other")
+    for _ in range(2):
+        again = machine.run(ContextLoad(context)).loaded_handle
+        assert complete(machine, again, b" last").result == hashlib.sha256(b"first last").digest()
+    assert complete(machine, handle).result == hashlib.sha256(b"first other").digest()
+
+
+def test_a_saved_sequence_ends_with_power() -> None:
+    machine = started()
+    context = machine.run(ContextSave(start(machine))).context
+    machine.execute(bytes.fromhex("8001 0000000c 00000145 0001"))
+    machine.power_cycle()
+    machine.execute(bytes.fromhex("8001 0000000c 00000144 0001"))
+    with refused(TPM_RC_INTEGRITY | P1):
+        machine.run(ContextLoad(context))
+
+
+def test_parking_keeps_the_last_64() -> None:
+    parking = Parking()
+    numbers = [parking.park(HashSequence(b"", TPM_ALG_SHA256)) for _ in range(65)]
+    with pytest.raises(KeyError):
+        parking.unpark(numbers[0])
+    assert parking.unpark(numbers[1]).auth_value == b""
+    parking.clear()
+    with pytest.raises(KeyError):
+        parking.unpark(numbers[-1])
+
+
+def test_copies_of_sequences_are_independent() -> None:
+    mac = HmacSequence(b"auth\0", TPM_ALG_SHA256, b"key")
+    mac.update(b"a")
+    twin = mac.copy()
+    twin.update(b"b")
+    assert twin.auth_value == b"auth"
+    assert mac.digest(b"") == hmac.digest(b"key", b"a", "sha256")
+    assert twin.digest(b"c") == hmac.digest(b"key", b"abc", "sha256")
+    event = EventSequence(b"", [TPM_ALG_SHA1])
+    other = event.copy()
+    other.update(b"x")
+    assert event.digests(b"") == [(TPM_ALG_SHA1, hashlib.sha1(b"").digest())]
+    assert other.digests(b"") == [(TPM_ALG_SHA1, hashlib.sha1(b"x").digest())]
