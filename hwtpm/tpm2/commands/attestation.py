@@ -1,4 +1,4 @@
-"""Attestation commands (Part 3, 18).
+"""Attestation commands (Part 3, 18 and 31.16).
 
 All of them take a signing key or TPM_RH_NULL, for which the structure is returned with a null signature.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from hmac import compare_digest
 
+from hwtpm.crypto import hashes
 from hwtpm.errors import TpmError
 from hwtpm.tpm2 import schemes
 from hwtpm.tpm2.attest import FIRMWARE_VERSION, attest
+from hwtpm.tpm2.commands.nv import check_range, check_read
 from hwtpm.tpm2.context import Tpm, handles
 from hwtpm.tpm2.creation import creation_ticket
+from hwtpm.tpm2.profile import MAX_NV_BUFFER_SIZE
 from hwtpm.tpm2.requests.attestation import (
     Certify,
     CertifyCreation,
@@ -22,21 +25,28 @@ from hwtpm.tpm2.requests.attestation import (
     Quote,
     QuoteResponse,
 )
+from hwtpm.tpm2.requests.nv import NVCertify, NVCertifyResponse
 from hwtpm.tpm2.schemes import Chosen
 from hwtpm.tpm2.state.objects import Object
 from hwtpm.tpm2.types.algorithms import TPMT_SIG_SCHEME
 from hwtpm.tpm2.types.constants import (
+    TPM_ALG_NULL,
     TPM_RC_KEY,
     TPM_RC_SCHEME,
     TPM_RC_TICKET,
+    TPM_RC_VALUE,
     TPM_ST_ATTEST_CERTIFY,
     TPM_ST_ATTEST_CREATION,
+    TPM_ST_ATTEST_NV,
+    TPM_ST_ATTEST_NV_DIGEST,
     TPM_ST_ATTEST_QUOTE,
     TPM_ST_ATTEST_TIME,
 )
 from hwtpm.tpm2.types.structures import (
     TPMS_CERTIFY_INFO,
     TPMS_CREATION_INFO,
+    TPMS_NV_CERTIFY_INFO,
+    TPMS_NV_DIGEST_CERTIFY_INFO,
     TPMS_QUOTE_INFO,
     TPMS_TIME_ATTEST_INFO,
 )
@@ -57,6 +67,18 @@ def signer(tpm: Tpm, handle: int, scheme: TPMT_SIG_SCHEME, *, number: int,
         return key, schemes.choose(key, scheme)
     except TpmError as error:
         raise error.parameter(parameter) from None
+
+
+def _hash(chosen: Chosen, asked: TPMT_SIG_SCHEME) -> int:
+    """Return the hash of what is attested: that of the signature, or without one that of *asked*.
+
+    TPM_RC_SCHEME (parameter 2): there is none.
+    """
+    if chosen[1] != TPM_ALG_NULL:
+        return chosen[1]
+    if asked.details is None:
+        raise TpmError(TPM_RC_SCHEME).parameter(2)
+    return asked.details.hash_alg
 
 
 @handles
@@ -106,11 +128,7 @@ def quote(tpm: Tpm, cmd: Quote) -> QuoteResponse:
     """
     # Input Validation
     key, chosen = signer(tpm, cmd.sign_handle, cmd.in_scheme, number=1, parameter=2)
-    alg = chosen[1]
-    if key is None:
-        if cmd.in_scheme.details is None:
-            raise TpmError(TPM_RC_SCHEME).parameter(2)
-        alg = cmd.in_scheme.details.hash_alg
+    alg = _hash(chosen, cmd.in_scheme)
 
     # Command Output
     info = TPMS_QUOTE_INFO(*tpm.pcrs.composite(cmd.pcr_select, alg))
@@ -129,3 +147,31 @@ def get_time(tpm: Tpm, cmd: GetTime) -> GetTimeResponse:
     # Command Output
     info = TPMS_TIME_ATTEST_INFO(tpm.clock.time_info(), FIRMWARE_VERSION)
     return GetTimeResponse(*attest(tpm, key, chosen, TPM_ST_ATTEST_TIME, info, cmd.qualifying_data))
+
+
+@handles
+def nv_certify(tpm: Tpm, cmd: NVCertify) -> NVCertifyResponse:
+    """The signed contents of the NV Index, or their digest, are returned.  Part 3, 31.16.
+
+    TPM_RC_KEY (handle 1), TPM_RC_SCHEME (parameter 2): see `signer`.  TPM_RC_NV_AUTHORIZATION,
+    TPM_RC_NV_LOCKED, TPM_RC_NV_UNINITIALIZED: as for NV_Read.  TPM_RC_NV_RANGE: what is asked for reaches
+    behind the end.  TPM_RC_VALUE (parameter 3): more is asked for than one response takes.  TPM_RC_SCHEME
+    (parameter 2): there is no hash for the digest, which is attested when size and offset are zero.
+    """
+    # Input Validation
+    key, chosen = signer(tpm, cmd.sign_handle, cmd.in_scheme, number=1, parameter=2)
+    index = check_read(tpm, cmd.auth_handle, cmd.nv_index)
+    check_range(index, cmd.offset, cmd.size)
+    if cmd.size > MAX_NV_BUFFER_SIZE:
+        raise TpmError(TPM_RC_VALUE).parameter(3)
+    info: TPMS_NV_CERTIFY_INFO | TPMS_NV_DIGEST_CERTIFY_INFO
+    if cmd.size or cmd.offset:
+        kind = TPM_ST_ATTEST_NV
+        info = TPMS_NV_CERTIFY_INFO(index.name, cmd.offset, index.data[cmd.offset : cmd.offset + cmd.size])
+    else:
+        kind = TPM_ST_ATTEST_NV_DIGEST
+        digest = hashes.digest(_hash(chosen, cmd.in_scheme), index.data)
+        info = TPMS_NV_DIGEST_CERTIFY_INFO(index.name, digest)
+
+    # Command Output
+    return NVCertifyResponse(*attest(tpm, key, chosen, kind, info, cmd.qualifying_data))
