@@ -69,13 +69,15 @@ def machine() -> Machine:
     return started()
 
 
-@pytest.mark.parametrize("scheme", [RAW, RSAES, *[padding(TPM_ALG_OAEP, alg) for alg in HASHES]])
+# OAEP with SHA-512 does not fit into 1024 bits.
+PADDINGS = [(bits, scheme) for bits in (1024, 2048)
+            for scheme in (RAW, RSAES, *[padding(TPM_ALG_OAEP, alg) for alg in HASHES[: bits // 512 + 1]])]
+
+
+@pytest.mark.parametrize(("bits", "scheme"), PADDINGS)
 @pytest.mark.parametrize("label", [b"", b"a label\0"])
-@pytest.mark.parametrize("bits", [1024, 2048])
 def test_what_one_encrypts_the_other_decrypts(pair: Pair, scheme: TPMT_RSA_DECRYPT, label: bytes,
                                               bits: int) -> None:
-    if bits == 1024 and scheme.details is not None and scheme.details.hash_alg == TPM_ALG_SHA512:
-        pytest.skip("OAEP with SHA-512 does not fit into 1024 bits")
     with pair.loaded(rsa(DECRYPT, bits=bits)) as key:
         for source, sink in ((pair.ours, pair.theirs), (pair.theirs, pair.ours), (pair.ours, pair.ours)):
             sent = run(source, RSAEncrypt(key, b"\0\x01message", scheme, label)).out_data
