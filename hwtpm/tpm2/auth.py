@@ -60,6 +60,10 @@ from hwtpm.tpm2.types.constants import (
     TPM_CC_PolicySecret,
 )
 from hwtpm.tpm2.types.handles import (
+    HMAC_SESSION_FIRST,
+    HMAC_SESSION_LAST,
+    POLICY_SESSION_FIRST,
+    POLICY_SESSION_LAST,
     TPM_HT_HMAC_SESSION,
     TPM_HT_NV_INDEX,
     TPM_HT_POLICY_SESSION,
@@ -77,7 +81,7 @@ _RESERVED = 0x18
 _NOT_FOR_PASSWORDS = (TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT | TPMA_SESSION_AUDIT
                       | TPMA_SESSION_AUDITEXCLUSIVE | TPMA_SESSION_AUDITRESET)
 _PURPOSES = TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT | TPMA_SESSION_AUDIT
-_HANDLE_AND_NONCE, _U16, _U32 = Struct(">IH").unpack_from, Struct(">H"), Struct(">I")
+_U16, _U32 = Struct(">H"), Struct(">I")
 _TEMPLATE_COMMANDS = (TPM_CC_Create, TPM_CC_CreatePrimary, TPM_CC_CreateLoaded)
 
 
@@ -417,19 +421,25 @@ class SessionArea:
 def _parse_one(buf: bytes, off: int, end: int, number: int) -> tuple[Use, int]:
     """Return the session at *off*; its members may not reach past *end*."""
     try:
+        if end - off < 4:
+            raise TpmError(TPM_RC_INSUFFICIENT)
+        (handle,) = _U32.unpack_from(buf, off)
+        if (handle != TPM_RS_PW and not HMAC_SESSION_FIRST <= handle <= HMAC_SESSION_LAST
+                and not POLICY_SESSION_FIRST <= handle <= POLICY_SESSION_LAST):
+            raise TpmError(TPM_RC_VALUE)
         if end - off < 6:
             raise TpmError(TPM_RC_INSUFFICIENT)
-        handle, n = _HANDLE_AND_NONCE(buf, off)
-        if handle != TPM_RS_PW and handle >> 24 not in (TPM_HT_HMAC_SESSION, TPM_HT_POLICY_SESSION):
-            raise TpmError(TPM_RC_VALUE)
+        (n,) = _U16.unpack_from(buf, off + 4)
         if n > _MAX_NONCE:
             raise TpmError(TPM_RC_SIZE)
         nonce_end = off + 6 + n
-        if nonce_end + 3 > end:
+        if nonce_end >= end:
             raise TpmError(TPM_RC_INSUFFICIENT)
         attributes = buf[nonce_end]
         if attributes & _RESERVED:
             raise TpmError(TPM_RC_RESERVED_BITS)
+        if nonce_end + 3 > end:
+            raise TpmError(TPM_RC_INSUFFICIENT)
         (size,) = _U16.unpack_from(buf, nonce_end + 1)
         if size > _MAX_NONCE:
             raise TpmError(TPM_RC_SIZE)

@@ -223,7 +223,8 @@ def test_the_digest_of_a_pcr_policy_names_only_pcrs_that_are_there() -> None:
 
 # Policies in use.
 
-@pytest.mark.parametrize("name", ["command", "pcr", "no pcr", "locality", "localities", "or", "written", "time"])
+@pytest.mark.parametrize(
+    "name", ["command", "pcr", "no pcr", "locality", "localities", "or", "written", "time"])
 def test_a_satisfied_policy_authorizes_once(client: Client, name: str) -> None:
     guarded(client, trial(client, *PLAIN[name]))
     session = satisfy(client, *PLAIN[name])
@@ -498,7 +499,7 @@ def test_another_nonce_is_refused() -> None:
 def test_tickets_stand_for_a_former_secret(client: Client) -> None:
     session = client.start_session(TPM_SE_POLICY)
     timeout, ticket = secret(client, session, Password(), ref=b"ref", expiration=-1000)
-    assert ticket.tag == TPM_ST_AUTH_SECRET and ticket.hierarchy == TPM_RH_OWNER and len(timeout) == 8
+    assert (ticket.tag, ticket.hierarchy, len(timeout)) == (TPM_ST_AUTH_SECRET, TPM_RH_OWNER, 8)
     policy = digest_of(client, session.handle)
     name = TPM_RH_OWNER.to_bytes(4, "big")
     other = client.start_session(TPM_SE_POLICY)
@@ -628,7 +629,7 @@ def test_policy_nv(client: Client) -> None:
     for operand, offset, operation, rc in [
         (b"\1\3", 1, TPM_EO_EQ, TPM_RC_POLICY), (b"", 17, TPM_EO_EQ, TPM_RC_VALUE | SECOND),
     ]:
-        assert rc_of(lambda: client.run(  # noqa: B023
+        assert rc_of(lambda: client.run(
             PolicyNV(INDEX, INDEX, session.handle, operand, offset, operation), Password())) == rc  # noqa: B023
 
 
