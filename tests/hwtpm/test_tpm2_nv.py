@@ -6,6 +6,8 @@ import hashlib
 from time import perf_counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hwtpm.client import Password
 from hwtpm.errors import StateError, TpmError
@@ -435,6 +437,17 @@ def test_restore_takes_exactly_what_save_gives(tpm: Machine) -> None:
     for damaged in (b"", saved[:8], b"\2" + saved[1:], saved[:-1], saved + b"\0", saved + saved[9:]):
         with pytest.raises((ValueError, TpmError)):
             NvMemory().restore(damaged)
+
+
+@given(st.binary(max_size=120))
+def test_any_octets_are_a_state_or_refused(octets: bytes) -> None:
+    nv = NvMemory()
+    try:
+        nv.restore(b"\1" + octets)
+    except (ValueError, TpmError):
+        assert nv.handles() == []
+    else:
+        assert nv.save() == b"\1" + octets
 
 
 def test_a_rollback_undoes_permanent_state_and_keeps_hybrid_data(tpm: Machine) -> None:

@@ -287,8 +287,7 @@ def nv_extend(tpm: Tpm, cmd: NVExtend) -> Empty:
     index = _check_write(tpm, cmd.auth_handle, cmd.nv_index)
     _check_kind(index, TPM_NT_EXTEND)
     # Internal Data Update
-    old = index.data if index.written else bytes(index.public.data_size)
-    tpm.nv.write(index, hashes.digest(index.public.name_alg, old, cmd.data))
+    tpm.nv.write(index, hashes.digest(index.public.name_alg, index.data, cmd.data))
     # Command Output
     return Empty()
 
@@ -303,8 +302,7 @@ def nv_set_bits(tpm: Tpm, cmd: NVSetBits) -> Empty:
     index = _check_write(tpm, cmd.auth_handle, cmd.nv_index)
     _check_kind(index, TPM_NT_BITS)
     # Internal Data Update
-    old = index.count if index.written else 0
-    tpm.nv.write(index, (old | cmd.bits).to_bytes(8, "big"))
+    tpm.nv.write(index, (index.count | cmd.bits).to_bytes(8, "big"))
     # Command Output
     return Empty()
 

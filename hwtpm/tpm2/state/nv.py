@@ -225,7 +225,7 @@ class NvMemory(Owner):
 
         What a first write leaves out is zero.  Writing what is there already changes nothing.
         """
-        old = index.data if index.written else bytes(index.public.data_size)
+        old = index.data
         new = old[:offset] + data + old[offset + len(data) :]
         if index.written and new == old:
             return
@@ -310,6 +310,7 @@ class NvMemory(Owner):
                 attributes & TPMA_NV_CLEAR_STCLEAR or (index.hybrid and start is Start.RESET)
             ):
                 attributes &= ~TPMA_NV_WRITTEN
+                index.data = bytes(index.public.data_size)
             if not (attributes & TPMA_NV_WRITTEN and attributes & TPMA_NV_WRITEDEFINE):
                 attributes &= ~TPMA_NV_WRITELOCKED
             self._set_attributes(index, attributes)
@@ -347,6 +348,8 @@ class NvMemory(Owner):
 
     def _restored(self, found: _Record) -> NvIndex:
         index = NvIndex(found.public, found.auth_value, found.data)
+        if len(index.data) != found.public.data_size:
+            raise ValueError(f"the data of NV Index 0x{found.public.nv_index:08x}")
         live = self._indices.get(found.public.nv_index)
         if live is None or not index.hybrid or not _same_definition(live.public, index.public):
             return index
