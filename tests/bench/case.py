@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from random import Random
-from typing import ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
 from hwtpm.client import Password
+from hwtpm.tpm2.requests.command import Command
+from hwtpm.tpm2.requests.context import FlushContext
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary, CreatePrimaryResponse
 from hwtpm.tpm2.types.algorithms import (
     TPMS_ECC_POINT,
@@ -45,7 +48,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_ECC_NIST_P256,
     TPM_ST_HASHCHECK,
 )
-from hwtpm.tpm2.types.handles import TPM_RH_NULL, TPM_RH_OWNER
+from hwtpm.tpm2.types.handles import TPM_RH_NULL, TPM_RH_OWNER, TRANSIENT_FIRST
 from hwtpm.tpm2.types.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
 from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION, TPMT_TK_HASHCHECK
 from hwtpm.wire import encode
@@ -74,12 +77,20 @@ ECC: Final = Bounds(None, 0.35)
 RSA: Final = Bounds(None, 0.5)
 
 
+class Step(NamedTuple):
+    """A command of a sample; whether its exchange is what is measured."""
+
+    request: Command[Any]
+    authorizations: tuple[Password, ...] = ()
+    timed: bool = True
+
+
 class Case:
     """One operation on one peer.
 
-    The constructor prepares the TPM, `once` performs the operation with the peer's `timed` calls and with
-    inputs from *rng*, and keeps what `check` needs to see whether the TPM did the work.  `close` undoes the
-    preparation.
+    The constructor prepares the TPM.  A sample is what `steps` returns, made from inputs of *rng*; its later
+    commands work on the object or session that the first one made, whatever handle they name.  `answered`
+    looks at the responses to a sample, `check` at what a turn left in the TPM; `close` takes all away.
     """
 
     name: ClassVar[str]
@@ -90,19 +101,50 @@ class Case:
     def __init__(self, tpm: Peer) -> None:
         self.tpm = tpm
 
-    def once(self, rng: Random) -> None:
-        """The operation has been performed once."""
+    def steps(self, rng: Random) -> list[Step]:
         raise NotImplementedError
 
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        """Raise Wrong if a sample shows that the TPM did not do the work."""
+
     def check(self) -> None:
-        """Raise Wrong if something that `once` did since the last check went wrong."""
+        """Raise Wrong if the TPM does not hold what a turn should have left there."""
 
     def close(self) -> None:
         """The TPM holds nothing of this case any more."""
 
+    def turn(self, rng: Random, count: int) -> list[int]:
+        """Return the ns that the timed exchanges of each of *count* samples took; all has been checked."""
+        tpm = self.tpm
+        asked = [self.steps(rng) for _ in range(count)]
+        encoded = [[tpm.encode(step.request, *step.authorizations) for step in steps] for steps in asked]
+        samples, answers = [], []
+        # A collection in the client would leave the server cold caches.
+        gc.disable()
+        try:
+            for steps, commands in zip(asked, encoded, strict=True):
+                taken = 0
+                got: list[bytes] = []
+                for step, command in zip(steps, commands, strict=True):
+                    if got:  # Both handles, in a response and in a command, are right behind the header.
+                        command = command[:10] + got[0][10:14] + command[14:]
+                    response, ns = tpm.timed(command) if step.timed else (tpm.exchange(command), 0)
+                    taken += ns
+                    got.append(response)
+                samples.append(taken)
+                answers.append(got)
+        finally:
+            gc.enable()
+        for steps, got in zip(asked, answers, strict=True):
+            decoded = [tpm.decode(response, step.request, *step.authorizations)
+                       for step, response in zip(steps, got, strict=True)]
+            self.answered([step.request for step in steps], decoded)
+        self.check()
+        return samples
 
-OWNER_AUTH: Final = Password()
-NO_AUTH: Final = Password()
+
+FLUSH: Final = Step(FlushContext(TRANSIENT_FIRST), timed=False)
+NO_AUTH: Final = (Password(),)  # for a hierarchy or a key without an authValue
 NO_SENSITIVE: Final = TPMS_SENSITIVE_CREATE(b"", b"")
 NO_TICKET: Final = TPMT_TK_HASHCHECK(TPM_ST_HASHCHECK, TPM_RH_NULL, b"")
 KEY_SCHEME: Final = TPMT_SIG_SCHEME(TPM_ALG_NULL)  # the one of the key
@@ -138,7 +180,7 @@ def primary_request(template: TPMT_PUBLIC) -> CreatePrimary:
 
 def create_primary(tpm: Peer, template: TPMT_PUBLIC) -> CreatePrimaryResponse:
     """Return the primary key of the owner that *template* makes, loaded."""
-    return tpm.run(primary_request(template), OWNER_AUTH)
+    return tpm.run(primary_request(template), *NO_AUTH)
 
 
 def select(*indices: int) -> list[TPMS_PCR_SELECTION]:

@@ -33,20 +33,21 @@ from hwtpm.tpm2.types.constants import (
 from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from hwtpm.tpm2.types.objects import TPMT_PUBLIC
 from hwtpm.tpm2.types.structures import TPMS_ATTEST, TPMS_QUOTE_INFO
-from hwtpm.wire import decode
+from hwtpm.wire import decode, encode
 from tests.bench.case import (
     DECRYPTION,
     ECC,
+    FLUSH,
     KEY_SCHEME,
     NO_AUTH,
     NO_SENSITIVE,
     NO_TICKET,
-    OWNER_AUTH,
     RSA,
     SIGNING,
     STORAGE,
     Bounds,
     Case,
+    Step,
     create_primary,
     ecc_template,
     expect,
@@ -70,7 +71,7 @@ class PrimaryEccCase(Case):
 
     def __init__(self, tpm: Peer) -> None:
         super().__init__(tpm)
-        self._names: dict[bytes, bytes] = {}  # of the key of each unique field
+        self._names: dict[bytes, bytes] = {}  # of the keys, by template
 
     def unique(self, rng: Random) -> bytes:
         return rng.randbytes(32)
@@ -78,13 +79,15 @@ class PrimaryEccCase(Case):
     def template(self, unique: bytes) -> TPMT_PUBLIC:
         return ecc_template(STORAGE, x=unique)
 
-    def once(self, rng: Random) -> None:
-        unique = self.unique(rng)
-        made = self.tpm.timed(primary_request(self.template(unique)), OWNER_AUTH)
-        self.tpm.flush(made.object_handle)
+    def steps(self, rng: Random) -> list[Step]:
+        return [Step(primary_request(self.template(self.unique(rng))), NO_AUTH), FLUSH]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        made = responses[0]
         public_key(made.out_public)
         expect(made.name == name_of(made.out_public), "a wrong name")
-        expect(self._names.setdefault(unique, made.name) == made.name, "one template made two keys")
+        template = encode(requests[0].in_public)
+        expect(self._names.setdefault(template, made.name) == made.name, "one template made two keys")
         expect(len(set(self._names.values())) == len(self._names), "two templates made one key")
 
 
@@ -97,9 +100,10 @@ class PrimaryEccSameCase(PrimaryEccCase):
     def __init__(self, tpm: Peer) -> None:
         super().__init__(tpm)
         for i in range(self.TEMPLATES):
-            made = create_primary(tpm, self.template(bytes([i] * 32)))
+            template = self.template(bytes([i] * 32))
+            made = create_primary(tpm, template)
             tpm.flush(made.object_handle)
-            self._names[bytes([i] * 32)] = made.name
+            self._names[encode(template)] = made.name
 
     def unique(self, rng: Random) -> bytes:
         return bytes([rng.randrange(self.TEMPLATES)] * 32)
@@ -138,7 +142,7 @@ class _ChildCase(Case):
         return Create(self.parent, NO_SENSITIVE, self.template(), b"", [])
 
     def load(self, made: CreateResponse) -> int:
-        return self.tpm.run(Load(self.parent, made.out_private, made.out_public), NO_AUTH).object_handle
+        return self.tpm.run(Load(self.parent, made.out_private, made.out_public), *NO_AUTH).object_handle
 
 
 class CreateEccCase(_ChildCase):
@@ -146,21 +150,24 @@ class CreateEccCase(_ChildCase):
 
     def __init__(self, tpm: Peer) -> None:
         super().__init__(tpm)
-        self._made: list[CreateResponse] = []
+        self._made: CreateResponse | None = None
 
-    def once(self, rng: Random) -> None:
-        self._made.append(self.tpm.timed(self.request(), NO_AUTH))
+    def steps(self, rng: Random) -> list[Step]:
+        return [Step(self.request(), NO_AUTH)]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        self._made = responses[0]
+        public_key(self._made.out_public)
 
     def check(self) -> None:
-        made, self._made = self._made, []
-        for one in made:
-            public_key(one.out_public)
-        # The last key of each turn has to work.
-        handle = self.load(made[-1])
-        digest = sha256(made[-1].out_private)
-        signature = self.tpm.run(Sign(handle, digest, KEY_SCHEME, NO_TICKET), NO_AUTH).signature
+        """The last key of each turn has to work."""
+        made = self._made
+        assert made is not None
+        handle = self.load(made)
+        digest = sha256(made.out_private)
+        signature = self.tpm.run(Sign(handle, digest, KEY_SCHEME, NO_TICKET), *NO_AUTH).signature
         self.tpm.flush(handle)
-        verify(public_key(made[-1].out_public), signature, digest)
+        verify(public_key(made.out_public), signature, digest)
 
 
 class CreateRsaCase(CreateEccCase):
@@ -178,13 +185,14 @@ class LoadEccCase(_ChildCase):
 
     def __init__(self, tpm: Peer) -> None:
         super().__init__(tpm)
-        self._made = [tpm.run(self.request(), NO_AUTH) for _ in range(self.keys)]
+        self._made = [tpm.run(self.request(), *NO_AUTH) for _ in range(self.keys)]
 
-    def once(self, rng: Random) -> None:
+    def steps(self, rng: Random) -> list[Step]:
         made = rng.choice(self._made)
-        loaded = self.tpm.timed(Load(self.parent, made.out_private, made.out_public), NO_AUTH)
-        self.tpm.flush(loaded.object_handle)
-        expect(loaded.name == name_of(made.out_public), "a wrong name")
+        return [Step(Load(self.parent, made.out_private, made.out_public), NO_AUTH), FLUSH]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        expect(responses[0].name == name_of(requests[0].in_public), "a wrong name")
 
 
 class LoadRsaCase(LoadEccCase):
@@ -202,20 +210,15 @@ class SignEccCase(Case):
         super().__init__(tpm)
         made = create_primary(tpm, self.template())
         self.key, self.public = made.object_handle, public_key(made.out_public)
-        self.signed: list[tuple[TPMT_SIGNATURE, bytes]] = []
 
     def template(self) -> TPMT_PUBLIC:
         return ecc_template(SIGNING, TPM_ALG_ECDSA)
 
-    def once(self, rng: Random) -> None:
-        digest = rng.randbytes(32)
-        made = self.tpm.timed(Sign(self.key, digest, KEY_SCHEME, NO_TICKET), NO_AUTH)
-        self.signed.append((made.signature, digest))
+    def steps(self, rng: Random) -> list[Step]:
+        return [Step(Sign(self.key, rng.randbytes(32), KEY_SCHEME, NO_TICKET), NO_AUTH)]
 
-    def check(self) -> None:
-        for signature, digest in self.signed:
-            verify(self.public, signature, digest)
-        self.signed.clear()
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        verify(self.public, responses[0].signature, requests[0].digest)
 
     def close(self) -> None:
         self.tpm.flush(self.key)
@@ -233,14 +236,17 @@ class QuoteEccCase(SignEccCase):
 
     name, bounds = "quote_ecdsa", ECC
 
-    def once(self, rng: Random) -> None:
-        nonce = rng.randbytes(32)
-        selection = select(*range(16))
-        made = self.tpm.timed(Quote(self.key, nonce, KEY_SCHEME, selection), NO_AUTH)
-        attest = decode(TPMS_ATTEST, made.quoted)
-        expect(attest.type == TPM_ST_ATTEST_QUOTE and attest.extra_data == nonce, "not the quote asked for")
-        expect(attest.attested == TPMS_QUOTE_INFO(selection, sha256(bytes(32 * 16))), "other PCRs")
-        self.signed.append((made.signature, sha256(made.quoted)))
+    def steps(self, rng: Random) -> list[Step]:
+        return [Step(Quote(self.key, rng.randbytes(32), KEY_SCHEME, select(*range(16))), NO_AUTH)]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        quoted = responses[0].quoted
+        attest = decode(TPMS_ATTEST, quoted)
+        expect(attest.type == TPM_ST_ATTEST_QUOTE, "no quote")
+        expect(attest.extra_data == requests[0].qualifying_data, "another nonce than was asked for")
+        expected = TPMS_QUOTE_INFO(requests[0].pcr_select, sha256(bytes(32 * 16)))
+        expect(attest.attested == expected, "a quote of other PCRs")
+        verify(self.public, responses[0].signature, sha256(quoted))
 
 
 class QuoteRsaCase(QuoteEccCase):
@@ -272,10 +278,13 @@ class VerifyEccCase(Case):
         r, s = (number.to_bytes(32, "big") for number in utils.decode_dss_signature(der))
         return TPMT_SIGNATURE(TPM_ALG_ECDSA, TPMS_SIGNATURE_ECC(TPM_ALG_SHA256, r, s))
 
-    def once(self, rng: Random) -> None:
+    def steps(self, rng: Random) -> list[Step]:
         digest = rng.randbytes(32)
-        found = self.tpm.timed(VerifySignature(self.handle, digest, self.sign(digest))).validation
-        expect(found.tag == TPM_ST_VERIFIED and found.hierarchy == TPM_RH_OWNER, "not a ticket of the owner")
+        return [Step(VerifySignature(self.handle, digest, self.sign(digest)))]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        ticket = responses[0].validation
+        expect((ticket.tag, ticket.hierarchy) == (TPM_ST_VERIFIED, TPM_RH_OWNER), "not a ticket of the owner")
 
     def close(self) -> None:
         self.tpm.flush(self.handle)
@@ -304,6 +313,7 @@ class _DecryptionCase(Case):
         made = create_primary(tpm, self.template())
         self.key = made.object_handle
         self.public: Any = public_key(made.out_public)
+        self.expected: dict[bytes, bytes] = {}  # the results, by what distinguishes the requests
 
     def template(self) -> TPMT_PUBLIC:
         raise NotImplementedError
@@ -318,13 +328,17 @@ class RsaDecryptCase(_DecryptionCase):
     def template(self) -> TPMT_PUBLIC:
         return rsa_template(DECRYPTION)
 
-    def once(self, rng: Random) -> None:
+    def steps(self, rng: Random) -> list[Step]:
         message = rng.randbytes(32)
         sha = hashes.SHA256()
         secret = self.public.encrypt(message, padding.OAEP(padding.MGF1(sha), sha, None))
         scheme = TPMT_RSA_DECRYPT(TPM_ALG_OAEP, TPMS_SCHEME_HASH(TPM_ALG_SHA256))
-        found = self.tpm.timed(RSADecrypt(self.key, secret, scheme, b""), NO_AUTH).message
-        expect(found == message, "another message than was encrypted")
+        self.expected[secret] = message
+        return [Step(RSADecrypt(self.key, secret, scheme, b""), NO_AUTH)]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        message = self.expected.pop(requests[0].cipher_text)
+        expect(responses[0].message == message, "another message than was encrypted")
 
 
 class EcdhCase(_DecryptionCase):
@@ -333,12 +347,16 @@ class EcdhCase(_DecryptionCase):
     def template(self) -> TPMT_PUBLIC:
         return ecc_template(DECRYPTION, TPM_ALG_ECDH)
 
-    def once(self, rng: Random) -> None:
+    def steps(self, rng: Random) -> list[Step]:
         other = ec.generate_private_key(ec.SECP256R1())
-        point = other.public_key().public_numbers()
-        request = ECDHZGen(self.key, TPMS_ECC_POINT(point.x.to_bytes(32, "big"), point.y.to_bytes(32, "big")))
-        found = self.tpm.timed(request, NO_AUTH).out_point
-        expect(found.x == other.exchange(ec.ECDH(), self.public), "another point than both share")
+        numbers = other.public_key().public_numbers()
+        point = TPMS_ECC_POINT(numbers.x.to_bytes(32, "big"), numbers.y.to_bytes(32, "big"))
+        self.expected[point.x] = other.exchange(ec.ECDH(), self.public)
+        return [Step(ECDHZGen(self.key, point), NO_AUTH)]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        shared = self.expected.pop(requests[0].in_point.x)
+        expect(responses[0].out_point.x == shared, "another point than both share")
 
 
 CASES: tuple[type[Case], ...] = (

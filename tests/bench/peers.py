@@ -1,12 +1,13 @@
 """The two TPMs of a benchmark, and the one client that measures both.
 
-A peer is a process behind a unix socket.  `Peer` sends it typed requests and knows how long the exchanges
-took that a case asked it to time: from the first octet sent to the last one received, nothing of the client's
-own encoding, authorization and checking.
+A peer is a process behind a unix socket.  Commands are encoded before a turn and responses decoded after it,
+so that nothing but exchanges happens in between: what the client computes would otherwise leave the TPM cold
+caches, and the larger TPM the colder ones.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -18,7 +19,8 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, TypeVar
 
-from hwtpm.client import Authorization, Client, Session
+from hwtpm.client import Client, Password
+from hwtpm.errors import TpmError
 from hwtpm.tpm2.requests.command import Command
 from hwtpm.tpm2.requests.context import FlushContext
 from hwtpm.tpm2.types.constants import TPM_RC_RETRY
@@ -30,6 +32,7 @@ Exchange = Callable[[bytes], bytes]
 _START_SECONDS = 30
 _MAX_RESPONSE = 4096
 _RETRY = TPM_RC_RETRY.to_bytes(4, "big")
+_FAILURE = bytes.fromhex("80010000000a00000101")
 
 
 class Unavailable(Exception):
@@ -37,44 +40,48 @@ class Unavailable(Exception):
 
 
 class Peer:
-    """A TPM that is being measured, reached through *exchange*."""
+    """A TPM that is being measured, reached through *exchange*; *entropy* gives the client's nonces."""
 
     def __init__(self, name: str, exchange: Exchange, entropy: Callable[[int], bytes]) -> None:
-        self.name = name
+        self.name, self.entropy = name, entropy
         self.retries = 0  # TPM_RC_RETRY answers; the command is sent again, and its last turn counts
-        self.sample = 0  # ns that the timed exchanges have taken since the runner set it to zero
-        self._last = 0
         self._exchange = exchange
-        self._client = Client(self._execute, entropy)
-        self.names = self._client.names
-        self.run = self._client.run
-        self.start_session = self._client.start_session
+        self.run = Client(self.exchange, entropy).run
 
-    def timed(self, request: Command[R], *authorizations: Authorization) -> R:
-        """Return the response to *request*; the exchange counts."""
-        response = self._client.run(request, *authorizations)
-        self.sample += self._last
-        return response
+    def encode(self, request: Command[R], *authorizations: Password) -> bytes:
+        """Return the octets of a command."""
+        seen: list[bytes] = []
 
-    def timed_session(self, *arguments: Any) -> Session:
-        """Return a new session, see `Client.start_session`; the exchange counts."""
-        session = self._client.start_session(*arguments)
-        self.sample += self._last
-        return session
+        def see(command: bytes) -> bytes:
+            seen.append(command)
+            return _FAILURE
+
+        with contextlib.suppress(TpmError):
+            Client(see, bytes).run(request, *authorizations)
+        return seen[0]
+
+    def decode(self, response: bytes, request: Command[R], *authorizations: Password) -> R:
+        """Return what the response to a command of `encode` says; raises what `Client.run` does."""
+        return Client(lambda command: response, bytes).run(request, *authorizations)
+
+    def exchange(self, command: bytes) -> bytes:
+        """Return the response to *command*."""
+        return self.timed(command)[0]
+
+    def timed(self, command: bytes) -> tuple[bytes, int]:
+        """Return the response, and the ns from the first octet sent to the last one received."""
+        while True:
+            begin = perf_counter_ns()
+            response = self._exchange(command)
+            took = perf_counter_ns() - begin
+            if response[6:10] != _RETRY:
+                return response, took
+            self.retries += 1
 
     def flush(self, *handles: int) -> None:
         """The objects or sessions are gone."""
         for handle in handles:
             self.run(FlushContext(handle))
-
-    def _execute(self, command: bytes) -> bytes:
-        while True:
-            begin = perf_counter_ns()
-            response = self._exchange(command)
-            self._last = perf_counter_ns() - begin
-            if response[6:10] != _RETRY:
-                return response
-            self.retries += 1
 
 
 def cusetpm(directory: Path, stack: ExitStack) -> Exchange:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import cProfile
-import io
-import pstats
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from types import CodeType
 
 from tests.bench.case import Case
 from tests.bench.peers import Exchange, Peer
 from tests.bench.runner import figures
+from tests.bench.startup import ROOT
+
+_ROW = "{:>9} {:>13} {:>7}  {}"
 
 
 def profile(kind: type[Case], directory: Path, entropy: Callable[[int], bytes], seed: int, count: int,
@@ -34,28 +36,29 @@ def profile(kind: type[Case], directory: Path, entropy: Callable[[int], bytes], 
             tpm = _Profiled("cusetpm", device.execute, entropy, profiler)
             case = kind(tpm)
             rng = Random(f"{seed} {kind.name} profile")
-            for _ in range(2):
-                case.once(rng)
-            plain = []
-            for _ in range(count):
-                tpm.sample = 0
-                case.once(rng)
-                plain.append(tpm.sample)
-            case.check()
+            case.turn(rng, 2)
+            plain = figures(case.turn(rng, count))
             tpm.profiling = True
-            for _ in range(count):
-                case.once(rng)
+            case.turn(rng, count)
             tpm.profiling = False
-            case.check()
             case.close()
         finally:
             system.close()
-    out = io.StringIO()
-    pstats.Stats(profiler, stream=out).sort_stats("tottime").print_stats(top)
-    found = figures(plain)
-    lines = [line for line in out.getvalue().splitlines() if line.strip() and "Ordered by" not in line]
-    title = f"{kind.name}: {found.p50:.1f} us (p95 {found.p95:.1f}) in-process; {count} samples profiled:"
-    return "\n".join([title, *lines])
+    title = f"{kind.name}: {plain.p50:.1f} us (p95 {plain.p95:.1f}) in-process; {count} profiled, us each"
+    lines = [title, _ROW.format("self", "with callees", "calls", "function")]
+    found = sorted(profiler.getstats(), key=lambda entry: entry.inlinetime, reverse=True)
+    for entry in found[:top]:
+        own, total = (f"{seconds / count * 1e6:.1f}" for seconds in (entry.inlinetime, entry.totaltime))
+        lines.append(_ROW.format(own, total, f"{entry.callcount / count:.1f}", _function(entry.code)))
+    return "\n".join(lines)
+
+
+def _function(code: CodeType | str) -> str:
+    if isinstance(code, str):
+        return code
+    path = Path(code.co_filename)
+    where = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    return f"{where}:{code.co_firstlineno} {code.co_qualname}"
 
 
 class _Profiled(Peer):
@@ -63,15 +66,18 @@ class _Profiled(Peer):
 
     def __init__(self, name: str, exchange: Exchange, entropy: Callable[[int], bytes],
                  profiler: cProfile.Profile) -> None:
-        super().__init__(name, self._through, entropy)
-        self._inner, self._profiler = exchange, profiler
+        super().__init__(name, exchange, entropy)
+        self._profiler = profiler
         self.profiling = False
 
-    def _through(self, command: bytes) -> bytes:
+    def exchange(self, command: bytes) -> bytes:
+        return self._exchange(command)
+
+    def timed(self, command: bytes) -> tuple[bytes, int]:
         if not self.profiling:
-            return self._inner(command)
+            return super().timed(command)
         self._profiler.enable()
         try:
-            return self._inner(command)
+            return self._exchange(command), 0
         finally:
             self._profiler.disable()

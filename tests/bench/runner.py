@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from random import Random
 from statistics import median
@@ -52,11 +51,11 @@ def measure(kind: type[Case], peers: tuple[Peer, Peer], seed: int, turns: int, p
         for peer in peers:
             at = peer.name
             cases.append(kind(peer))
-            _turn(cases[-1], Random(f"{seed} {kind.name} warm-up"), _WARM_UP)
+            cases[-1].turn(Random(f"{seed} {kind.name} warm-up"), _WARM_UP)
         for turn in range(turns):
             for case, found in zip(cases, samples, strict=True):
                 at = case.tpm.name
-                found += _turn(case, Random(f"{seed} {kind.name} {turn}"), per_turn)
+                found += case.turn(Random(f"{seed} {kind.name} {turn}"), per_turn)
         for case in cases:
             at = case.tpm.name
             case.close()
@@ -66,22 +65,6 @@ def measure(kind: type[Case], peers: tuple[Peer, Peer], seed: int, turns: int, p
         return Result(kind.name, wrong=f"{at}: {error}")
     theirs, ours = map(figures, samples)
     return Result(kind.name, theirs, ours)
-
-
-def _turn(case: Case, rng: Random, count: int) -> list[int]:
-    """Return the ns that each of *count* samples took; what they came to has been checked."""
-    found = []
-    # A collection in the client between two exchanges would leave the server cold caches.
-    gc.disable()
-    try:
-        for _ in range(count):
-            case.tpm.sample = 0
-            case.once(rng)
-            found.append(case.tpm.sample)
-    finally:
-        gc.enable()
-    case.check()
-    return found
 
 
 def figures(samples_ns: Sequence[int]) -> Figures:

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 from random import Random
+from typing import Any
 
-from hwtpm.client import Password
+from hwtpm.client import Client, Password
 from hwtpm.tpm2.requests.context import FlushContext
 from hwtpm.tpm2.requests.nv import NVDefineSpace, NVRead, NVReadPublic, NVUndefineSpace, NVWrite
 from hwtpm.tpm2.requests.object import ReadPublic
 from hwtpm.tpm2.requests.pcr import PCRExtend, PCRRead
 from hwtpm.tpm2.requests.policy import PolicyGetDigest, PolicyPCR
 from hwtpm.tpm2.requests.random import GetRandom
+from hwtpm.tpm2.requests.session import StartAuthSession
 from hwtpm.tpm2.requests.symmetric import Hash
+from hwtpm.tpm2.types.algorithms import TPMT_SYM_DEF
 from hwtpm.tpm2.types.attributes import TPMA_NV_AUTHREAD, TPMA_NV_AUTHWRITE, TPMA_NV_NO_DA
-from hwtpm.tpm2.types.constants import TPM_ALG_SHA256, TPM_SE_POLICY, TPM_CC_PolicyPCR
-from hwtpm.tpm2.types.handles import TPM_RH_NULL, TPM_RH_OWNER
+from hwtpm.tpm2.types.constants import (
+    TPM_ALG_NULL,
+    TPM_ALG_SHA256,
+    TPM_SE_HMAC,
+    TPM_SE_POLICY,
+    TPM_CC_PolicyPCR,
+)
+from hwtpm.tpm2.types.handles import HMAC_SESSION_FIRST, TPM_RH_NULL, TPM_RH_OWNER
 from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
 from hwtpm.tpm2.types.structures import TPMT_HA
 from hwtpm.wire import encode
 from tests.bench.case import (
-    OWNER_AUTH,
+    NO_AUTH,
     SMALL,
     STORAGE,
     Bounds,
     Case,
+    Step,
     create_primary,
     ecc_template,
     expect,
@@ -35,6 +44,8 @@ from tests.bench.case import (
 from tests.bench.peers import Peer
 
 _PCR = 16  # the debug PCR, at zero after Startup
+_SESSION = HMAC_SESSION_FIRST
+_UNSALTED = (TPM_RH_NULL, TPM_RH_NULL)  # and not bound
 
 
 class GetRandomCase(Case):
@@ -44,24 +55,27 @@ class GetRandomCase(Case):
         super().__init__(tpm)
         self._seen: set[bytes] = set()
 
-    def once(self, rng: Random) -> None:
-        size = rng.randrange(8, 33)
-        found = self.tpm.timed(GetRandom(size)).random_bytes
-        expect(len(found) == size, f"{len(found)} random octets instead of {size}")
+    def steps(self, rng: Random) -> list[Step]:
+        return [Step(GetRandom(rng.randrange(8, 33)))]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        found = responses[0].random_bytes
+        expect(len(found) == requests[0].bytes_requested, f"{len(found)} random octets")
         expect(found not in self._seen, "random octets that were there before")
         self._seen.add(found)
 
 
 class PcrReadCase(Case):
-    """Reads one PCR after the other; PCRs 0 to 15 of the SHA-256 bank are zero after Startup."""
+    """Reads one PCR of the SHA-256 bank; those from 0 to 15 are zero after Startup."""
 
     name, bounds = "pcr_read", SMALL
 
-    def once(self, rng: Random) -> None:
-        selection = select(rng.randrange(16))
-        found = self.tpm.timed(PCRRead(selection))
-        expect(found.pcr_selection_out == selection, "another PCR than was asked for")
-        expect(found.pcr_values == [bytes(32)], "a PCR that is not zero")
+    def steps(self, rng: Random) -> list[Step]:
+        return [Step(PCRRead(select(rng.randrange(16))))]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        expect(responses[0].pcr_selection_out == requests[0].pcr_selection_in, "another PCR")
+        expect(responses[0].pcr_values == [bytes(32)], "a PCR that is not zero")
 
 
 class PcrExtendCase(Case):
@@ -71,10 +85,11 @@ class PcrExtendCase(Case):
         super().__init__(tpm)
         self._replayed = self._value()
 
-    def once(self, rng: Random) -> None:
-        digest = rng.randbytes(32)
-        self.tpm.timed(PCRExtend(_PCR, [TPMT_HA(TPM_ALG_SHA256, digest)]), Password())
-        self._replayed = sha256(self._replayed, digest)
+    def steps(self, rng: Random) -> list[Step]:
+        return [Step(PCRExtend(_PCR, [TPMT_HA(TPM_ALG_SHA256, rng.randbytes(32))]), NO_AUTH)]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        self._replayed = sha256(self._replayed, requests[0].digests[0].digest)
 
     def check(self) -> None:
         expect(self._value() == self._replayed, "the PCR is not what the extends make of it")
@@ -87,10 +102,11 @@ class HashCase(Case):
     name, bounds = "hash_64B", SMALL
     size = 64
 
-    def once(self, rng: Random) -> None:
-        data = rng.randbytes(self.size)
-        found = self.tpm.timed(Hash(data, TPM_ALG_SHA256, TPM_RH_NULL)).out_hash
-        expect(found == hashlib.sha256(data).digest(), "a wrong digest")
+    def steps(self, rng: Random) -> list[Step]:
+        return [Step(Hash(rng.randbytes(self.size), TPM_ALG_SHA256, TPM_RH_NULL))]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        expect(responses[0].out_hash == sha256(requests[0].data), "a wrong digest")
 
 
 class HashKibCase(HashCase):
@@ -99,100 +115,129 @@ class HashKibCase(HashCase):
 
 
 class ReadPublicCase(Case):
+    """Reads one of two keys."""
+
     name, bounds = "read_public", SMALL
 
     def __init__(self, tpm: Peer) -> None:
         super().__init__(tpm)
-        self._keys = [create_primary(tpm, ecc_template(STORAGE, x=bytes([i]))) for i in range(2)]
+        made = [create_primary(tpm, ecc_template(STORAGE, x=bytes([i]))) for i in range(2)]
+        self._names = {one.object_handle: one.name for one in made}
 
-    def once(self, rng: Random) -> None:
-        key = rng.choice(self._keys)
-        found = self.tpm.timed(ReadPublic(key.object_handle))
-        expect(found.name == key.name == name_of(found.out_public), "a wrong name")
+    def steps(self, rng: Random) -> list[Step]:
+        return [Step(ReadPublic(rng.choice(list(self._names))))]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        name = self._names[requests[0].object_handle]
+        expect(responses[0].name == name == name_of(responses[0].out_public), "a wrong name")
 
     def close(self) -> None:
-        self.tpm.flush(*(key.object_handle for key in self._keys))
+        self.tpm.flush(*self._names)
 
 
 class HmacSessionCase(Case):
     """StartAuthSession and FlushContext, with a fresh nonce each time."""
 
     name, bounds = "session_hmac", SMALL
+    kind = TPM_SE_HMAC
 
-    def once(self, rng: Random) -> None:
-        session = self.tpm.timed_session()
-        self.tpm.timed(FlushContext(session.handle))
-        expect(len(session.nonce_tpm) == 32, "a nonce of another size")
+    def start(self, rng: Random) -> Step:
+        nonce, cipher = rng.randbytes(32), TPMT_SYM_DEF(TPM_ALG_NULL)
+        return Step(StartAuthSession(*_UNSALTED, nonce, b"", self.kind, cipher, TPM_ALG_SHA256))
+
+    def steps(self, rng: Random) -> list[Step]:
+        return [self.start(rng), Step(FlushContext(_SESSION))]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        expect(len(responses[0].nonce_tpm) == 32, "a nonce of another size")
 
 
-class PolicySessionCase(Case):
+class PolicySessionCase(HmacSessionCase):
     """StartAuthSession, PolicyPCR and FlushContext."""
 
-    name, bounds = "session_policy_pcr", SMALL
+    name = "session_policy_pcr"
+    kind = TPM_SE_POLICY
 
-    def once(self, rng: Random) -> None:
-        selection = select(rng.randrange(16))
-        session = self.tpm.timed_session(TPM_SE_POLICY)
-        self.tpm.timed(PolicyPCR(session.handle, b"", selection))
-        found = self.tpm.run(PolicyGetDigest(session.handle)).policy_digest
-        self.tpm.timed(FlushContext(session.handle))
-        expected = sha256(bytes(32), TPM_CC_PolicyPCR.to_bytes(4, "big"), b"\0\0\0\1", encode(selection[0]),
-                          sha256(bytes(32)))
-        expect(found == expected, "a wrong policyDigest")
+    def steps(self, rng: Random) -> list[Step]:
+        return [
+            self.start(rng), Step(PolicyPCR(_SESSION, b"", select(rng.randrange(16)))),
+            Step(PolicyGetDigest(_SESSION), timed=False), Step(FlushContext(_SESSION)),
+        ]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        selected = b"\0\0\0\1" + encode(requests[1].pcrs[0])
+        code = TPM_CC_PolicyPCR.to_bytes(4, "big")
+        expected = sha256(bytes(32), code, selected, sha256(bytes(32)))
+        expect(responses[2].policy_digest == expected, "a wrong policyDigest")
 
 
 class _NvCase(Case):
     """Has an NV Index of 32 octets with an authValue."""
 
     index = 0x01500010
-    auth = b"bench"
+    auth = Password(b"bench")
 
     def __init__(self, tpm: Peer) -> None:
         super().__init__(tpm)
         attributes = TPMA_NV_AUTHREAD | TPMA_NV_AUTHWRITE | TPMA_NV_NO_DA
         public = TPMS_NV_PUBLIC(self.index, TPM_ALG_SHA256, attributes, b"", 32)
-        tpm.run(NVDefineSpace(TPM_RH_OWNER, self.auth, public), OWNER_AUTH)
-        self._authorization = Password(self.auth)
+        tpm.run(NVDefineSpace(TPM_RH_OWNER, self.auth.auth, public), *NO_AUTH)
         self._data = bytes(range(32))
-        tpm.run(self._write(), self._authorization)
+        tpm.run(NVWrite(self.index, self.index, self._data, 0), self.auth)
 
     def close(self) -> None:
-        self.tpm.run(NVUndefineSpace(TPM_RH_OWNER, self.index), OWNER_AUTH)
-
-    def _write(self) -> NVWrite:
-        return NVWrite(self.index, self.index, self._data, 0)
+        self.tpm.run(NVUndefineSpace(TPM_RH_OWNER, self.index), *NO_AUTH)
 
 
 class NvReadCase(_NvCase):
+    """Reads half of the Index, from a different octet on."""
+
     name, bounds = "nv_read_32B", SMALL
 
-    def once(self, rng: Random) -> None:
-        offset = rng.randrange(16)
-        found = self.tpm.timed(NVRead(self.index, self.index, 16, offset), self._authorization).data
-        expect(found == self._data[offset : offset + 16], "other data than were written")
+    def request(self, rng: Random) -> NVRead:
+        return NVRead(self.index, self.index, 16, rng.randrange(16))
+
+    def steps(self, rng: Random) -> list[Step]:
+        return [Step(self.request(rng), (self.auth,))]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        offset = requests[0].offset
+        expect(responses[0].data == self._data[offset : offset + 16], "other data than were written")
 
 
 class NvReadHmacCase(NvReadCase):
-    """NV_Read authorised by an HMAC session, whose nonces roll and whose HMACs both sides compute."""
+    """NV_Read authorised by an HMAC session, whose nonces roll and whose HMACs both sides compute.
+
+    The client computes between the exchanges, since each HMAC covers the last response's nonce.
+    """
 
     name = "nv_read_hmac"
 
     def __init__(self, tpm: Peer) -> None:
         super().__init__(tpm)
-        tpm.names[self.index] = tpm.run(NVReadPublic(self.index)).nv_name
-        self._session = tpm.start_session()
-        self._session.auth = self.auth
+        self._client = Client(self._exchange, tpm.entropy)
+        self._client.names[self.index] = tpm.run(NVReadPublic(self.index)).nv_name
+        self._session = self._client.start_session()
+        self._session.auth = self.auth.auth
+        self._taken = 0
 
-    def once(self, rng: Random) -> None:
-        offset = rng.randrange(16)
-        # The client raises ProtocolError for a response whose HMAC is wrong.
-        found = self.tpm.timed(NVRead(self.index, self.index, 16, offset), self._session).data
-        expect(found == self._data[offset : offset + 16], "other data than were written")
+    def turn(self, rng: Random, count: int) -> list[int]:
+        samples = []
+        for _ in range(count):
+            request = self.request(rng)
+            # The client raises ProtocolError for a response whose HMAC is wrong.
+            found = self._client.run(request, self._session)
+            samples.append(self._taken)
+            self.answered([request], [found])
+        return samples
 
     def close(self) -> None:
         self.tpm.flush(self._session.handle)
-        del self.tpm.names[self.index]
         super().close()
+
+    def _exchange(self, command: bytes) -> bytes:
+        response, self._taken = self.tpm.timed(command)
+        return response
 
 
 class NvWriteCase(_NvCase):
@@ -201,12 +246,14 @@ class NvWriteCase(_NvCase):
     name, bounds = "nv_write_32B", Bounds(None, 2.0)
     per_turn = 5
 
-    def once(self, rng: Random) -> None:
-        self._data = rng.randbytes(32)
-        self.tpm.timed(self._write(), self._authorization)
+    def steps(self, rng: Random) -> list[Step]:
+        return [Step(NVWrite(self.index, self.index, rng.randbytes(32), 0), (self.auth,))]
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        self._data = requests[0].data
 
     def check(self) -> None:
-        found = self.tpm.run(NVRead(self.index, self.index, 32, 0), self._authorization).data
+        found = self.tpm.run(NVRead(self.index, self.index, 32, 0), self.auth).data
         expect(found == self._data, "other data than were written last")
 
 

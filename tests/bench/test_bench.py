@@ -57,11 +57,9 @@ class _Fails(Case):
 
     name = "fails"
 
-    def once(self, rng: Random) -> None:
-        self.tpm.sample = 1000
-
-    def check(self) -> None:
+    def turn(self, rng: Random, count: int) -> list[int]:
         expect(self.tpm.name != "bad", "not what it should be")
+        return [1000] * count
 
 
 def _peer(name: str) -> Peer:
@@ -86,11 +84,12 @@ def test_the_peers_get_the_same_inputs_in_turns() -> None:
     class Records(Case):
         name = "records"
 
-        def once(self, rng: Random) -> None:
+        def turn(self, rng: Random, count: int) -> list[int]:
             asked.append((self.tpm.name, rng.random()))
+            return [1000]
 
     runner.measure(Records, (_peer("a"), _peer("b")), 0, 2, 1)
-    turns = asked[4:]
+    turns = asked[2:]
     assert [name for name, _ in turns] == ["a", "b", "a", "b"]
     assert turns[0][1] == turns[1][1] != turns[2][1] == turns[3][1]
 
