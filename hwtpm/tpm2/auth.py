@@ -322,9 +322,7 @@ class SessionArea:
         """Return cpHash: H(commandCode || Names || parameters) (Part 1, "Command Parameter Hash")."""
         found = self._cp_hashes.get(alg)
         if found is None:
-            names = [entity.name(tpm, h) for h in self.handles]
-            found = hashes.digest(alg, _U32.pack(self.code), *names, self.parameters)
-            self._cp_hashes[alg] = found
+            found = self._cp_hashes[alg] = cp_hash(tpm, alg, self.code, self.handles, self.parameters)
         return found
 
     def _name_hash(self, tpm: Tpm, alg: int) -> bytes:
@@ -376,10 +374,9 @@ class SessionArea:
             parameters = parameters[:2] + sealed + parameters[end:]
         rp_hashes: dict[int, bytes] = {}
 
-        def rp_hash(alg: int) -> bytes:
+        def cached(alg: int) -> bytes:
             if alg not in rp_hashes:
-                head = _U32.pack(TPM_RC_SUCCESS) + _U32.pack(self.code)
-                rp_hashes[alg] = hashes.digest(alg, head, parameters)
+                rp_hashes[alg] = rp_hash(alg, self.code, parameters)
             return rp_hashes[alg]
 
         if self.audit is not None:
@@ -387,7 +384,7 @@ class SessionArea:
             assert audited.session is not None
             alg = audited.session.auth_hash
             exclusive = tpm.sessions.audit(
-                audited.handle, self.cp_hash(tpm, alg), rp_hash(alg),
+                audited.handle, self.cp_hash(tpm, alg), cached(alg),
                 reset=bool(audited.attributes & TPMA_SESSION_AUDITRESET),
             )
             audited.attributes &= ~TPMA_SESSION_AUDITEXCLUSIVE
@@ -395,7 +392,7 @@ class SessionArea:
                 audited.attributes |= TPMA_SESSION_AUDITEXCLUSIVE
         else:
             tpm.sessions.exclusive = 0
-        return parameters, b"".join([self._respond_one(tpm, use, rp_hash) for use in self.uses])
+        return parameters, b"".join([self._respond_one(tpm, use, cached) for use in self.uses])
 
     def _respond_one(self, tpm: Tpm, use: Use, rp_hash: Callable[[int], bytes]) -> bytes:
         session = use.session
@@ -416,6 +413,16 @@ class SessionArea:
             session.reset_policy()
             session.start_time, session.epoch = tpm.clock.time_ms(), tpm.clock.epoch
         return _U16.pack(len(nonce)) + nonce + bytes([use.attributes]) + _U16.pack(len(mac)) + mac
+
+
+def cp_hash(tpm: Tpm, alg: int, code: int, handles: tuple[int, ...], parameters: bytes) -> bytes:
+    """Return H(commandCode || Names || parameters) (Part 1, "Command Parameter Hash")."""
+    return hashes.digest(alg, _U32.pack(code), *[entity.name(tpm, h) for h in handles], parameters)
+
+
+def rp_hash(alg: int, code: int, parameters: bytes) -> bytes:
+    """Return H(TPM_RC_SUCCESS || commandCode || parameters) (Part 1, "Response Parameter Hash")."""
+    return hashes.digest(alg, _U32.pack(TPM_RC_SUCCESS), _U32.pack(code), parameters)
 
 
 def _parse_one(buf: bytes, off: int, end: int, number: int) -> tuple[Use, int]:

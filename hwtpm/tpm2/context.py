@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.requests.command import Command, response_of
+from hwtpm.tpm2.state.audit import Audit
 from hwtpm.tpm2.state.clock import Clock
 from hwtpm.tpm2.state.hierarchy import Hierarchies
 from hwtpm.tpm2.state.lockout import Lockout
@@ -39,9 +40,10 @@ class Tpm:
         self.objects = Objects()
         self.sessions = Sessions()
         self.nv = NvMemory()
+        self.audit = Audit()
         self.owners: tuple[Owner, ...] = (
             self.power, self.clock, self.hierarchies, self.lockout, self.pcrs, self.objects, self.sessions,
-            self.nv,
+            self.nv, self.audit,
         )
         self.locality = 0
         self.cancel_requested = False  # set from another thread, cleared when a command begins

@@ -6,7 +6,7 @@ from struct import Struct
 
 from hwtpm.errors import TpmError
 from hwtpm.tpm2 import entity
-from hwtpm.tpm2.auth import SessionArea
+from hwtpm.tpm2.auth import SessionArea, cp_hash, rp_hash
 from hwtpm.tpm2.context import COMMANDS, Plan, Tpm
 from hwtpm.tpm2.profile import MAX_COMMAND_SIZE
 from hwtpm.tpm2.types.constants import (
@@ -62,10 +62,13 @@ def _execute(tpm: Tpm, command: bytes) -> bytes:
         request, end = plan.read(command, off, *handles)
         if end != len(command):
             raise TpmError(TPM_RC_SIZE)
+        audit = _Audit(tpm, code, handles, command[off:]) if code in tpm.audit.commands else None
         response = plan.run(tpm, request)
         if not plan.no_sessions:
             tpm.sessions.exclusive = 0
         parameters = plan.write(response)
+        if audit is not None:
+            audit.record(tpm, parameters)
         if plan.response_handle:
             parameters = _pack_u32(getattr(response, plan.response_handle)) + parameters
         return _pack_header(TPM_ST_NO_SESSIONS, 10 + len(parameters), TPM_RC_SUCCESS) + parameters
@@ -73,6 +76,8 @@ def _execute(tpm: Tpm, command: bytes) -> bytes:
         raise TpmError(TPM_RC_AUTH_CONTEXT)
     area = SessionArea.parse(tpm, plan, code, handles, command, off)
     area.authorize(tpm)
+    # The digest is over the parameters as they came in.
+    audit = _Audit(tpm, code, handles, area.parameters) if code in tpm.audit.commands else None
     area.decrypt(tpm)
     tpm.session_handles = tuple([use.handle for use in area.uses])
     request, end = plan.read(area.parameters, 0, *handles)
@@ -80,10 +85,27 @@ def _execute(tpm: Tpm, command: bytes) -> bytes:
         raise TpmError(TPM_RC_SIZE)
     response = plan.run(tpm, request)
     parameters, acknowledgements = area.respond(tpm, plan.write(response))
+    if audit is not None:
+        audit.record(tpm, parameters)
     body = _pack_u32(len(parameters)) + parameters + acknowledgements
     if plan.response_handle:
         body = _pack_u32(getattr(response, plan.response_handle)) + body
     return _pack_header(TPM_ST_SESSIONS, 10 + len(body), TPM_RC_SUCCESS) + body
+
+
+class _Audit:
+    """One audited command in progress (Part 1, 32); not in failure mode, where audit does not function."""
+
+    __slots__ = ("alg", "code", "cp_hash")
+
+    def __init__(self, tpm: Tpm, code: int, handles: tuple[int, ...], parameters: bytes) -> None:
+        self.alg, self.code = tpm.audit.alg, code
+        self.cp_hash = cp_hash(tpm, self.alg, code, handles, parameters)
+
+    def record(self, tpm: Tpm, parameters: bytes) -> None:
+        """Extend the digest, as the command has succeeded and *parameters* are its response's."""
+        if not tpm.power.failed:
+            tpm.audit.record(self.alg, self.cp_hash, rp_hash(self.alg, self.code, parameters))
 
 
 def _header(tpm: Tpm, command: bytes) -> tuple[Plan, int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 _MODULES = (
-    "asymmetric", "attestation", "capability", "clock", "context", "dictionary_attack", "hashing",
+    "asymmetric", "attestation", "audit", "capability", "clock", "context", "dictionary_attack", "hashing",
     "hierarchy", "nv", "object", "pcr", "persistent", "policy", "policy_authority", "primary", "random",
     "sequence", "session", "signing", "startup", "symmetric", "testing",
 )

@@ -191,8 +191,12 @@ def _commands(tpm: Tpm, first: int) -> Iterable[int]:
 
 
 def _none(tpm: Tpm, first: int) -> Iterable[int]:
-    """No command needs physical presence, and none is audited."""
+    """No command needs physical presence."""
     return ()
+
+
+def _audited(tpm: Tpm, first: int) -> Iterable[int]:
+    return [code for code in sorted(tpm.audit.commands) if code >= first]
 
 
 def _pcrs(tpm: Tpm, first: int) -> Iterable[Any]:
@@ -240,8 +244,8 @@ def _variable(tpm: Tpm) -> dict[int, int]:
         c.TPM_PT_LOCKOUT_INTERVAL: lockout.recovery_time,
         c.TPM_PT_LOCKOUT_RECOVERY: lockout.lockout_recovery,
         c.TPM_PT_NV_WRITE_RECOVERY: 0,
-        c.TPM_PT_AUDIT_COUNTER_0: 0,
-        c.TPM_PT_AUDIT_COUNTER_1: 0,
+        c.TPM_PT_AUDIT_COUNTER_0: tpm.audit.counter >> 32,
+        c.TPM_PT_AUDIT_COUNTER_1: tpm.audit.counter & 0xFFFFFFFF,
     }
 
 
@@ -336,7 +340,7 @@ _GROUPS: Final[dict[int, tuple[Callable[[Tpm, int], Iterable[Any]], int]]] = {
     c.TPM_CAP_HANDLES: (_handles, profile.MAX_CAP_HANDLES),
     c.TPM_CAP_COMMANDS: (_commands, profile.MAX_CAP_CC),
     c.TPM_CAP_PP_COMMANDS: (_none, profile.MAX_CAP_CC),
-    c.TPM_CAP_AUDIT_COMMANDS: (_none, profile.MAX_CAP_CC),
+    c.TPM_CAP_AUDIT_COMMANDS: (_audited, profile.MAX_CAP_CC),
     c.TPM_CAP_PCRS: (_pcrs, profile.HASH_COUNT),
     c.TPM_CAP_TPM_PROPERTIES: (_tpm_properties, profile.MAX_TPM_PROPERTIES),
     c.TPM_CAP_PCR_PROPERTIES: (_pcr_properties, profile.MAX_PCR_PROPERTIES),

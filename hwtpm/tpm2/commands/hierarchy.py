@@ -126,6 +126,7 @@ def clear(tpm: Tpm, cmd: Clear) -> Empty:
     tpm.hierarchies.clear(tpm.random)
     tpm.lockout.defaults()
     tpm.clock.clear()
+    tpm.audit.clear()
     tpm.pcrs.count_change()
     # Command Output
     return Empty()
