@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hwtpm.crypto import hashes, kdf, symmetric
 from hwtpm.errors import TpmError
-from hwtpm.tpm2 import entity
+from hwtpm.tpm2 import entity, password
 from hwtpm.tpm2.types.attributes import (
     TPMA_NV_WRITTEN,
     TPMA_SESSION_AUDIT,
@@ -216,35 +216,38 @@ class SessionArea:
     def _check_entity(self, tpm: Tpm, use: Use, handle: int, role: str) -> None:
         """Check that *use* may stand for *role* of the entity, and that it does."""
         session = use.session
-        is_policy = session is not None and session.kind != TPM_SE_HMAC
         if session is None:
-            use.include_auth = True
-        elif is_policy:
+            password.check(tpm, handle, role, self.code, use.auth)
+            return
+        is_policy = session.kind != TPM_SE_HMAC
+        if is_policy:
             use.include_auth = session.needs_auth_value or session.needs_password
         else:
             use.include_auth = not (session.bound and session.bound == entity.bound(tpm, handle))
         if use.include_auth and entity.da_protected(tpm, handle):
             tpm.lockout.check(handle == TPM_RH_LOCKOUT)
-        if not is_policy:
+        if is_policy:
+            if not entity.policy_usable(tpm, handle, role, self.code):
+                raise TpmError(TPM_RC_AUTH_UNAVAILABLE)
+            self._check_policy(tpm, session, handle, role)
+        else:
             if entity.needs_policy(tpm, handle, role):
                 raise TpmError(TPM_RC_AUTH_TYPE)
             if not entity.auth_value_usable(tpm, handle, role, self.code):
                 raise TpmError(TPM_RC_AUTH_UNAVAILABLE)
-        else:
-            if not entity.policy_usable(tpm, handle, role, self.code):
-                raise TpmError(TPM_RC_AUTH_UNAVAILABLE)
-            assert session is not None
-            self._check_policy(tpm, session, handle, role)
+        counts = use.include_auth and handle >> 24 == TPM_HT_NV_INDEX
         try:
-            if session is None or (is_policy and session.needs_password):
+            if is_policy and session.needs_password:
                 if not compare_digest(use.auth.rstrip(b"\0"), entity.auth_value(tpm, handle)):
                     self._failed(tpm, use)
             else:
                 self._check_hmac(tpm, use)
         except TpmError:
-            _count_pin(tpm, use, handle, success=False)
+            if counts:
+                password.count_pin(tpm, handle, success=False)
             raise
-        _count_pin(tpm, use, handle, success=True)
+        if counts:
+            password.count_pin(tpm, handle, success=True)
 
     def _check_policy(self, tpm: Tpm, session: Session, handle: int, role: str) -> None:
         """Check the assertions of a policy session (Part 1, "Policy Session Context Values")."""
@@ -456,14 +459,6 @@ def _parse_one(buf: bytes, off: int, end: int, number: int) -> tuple[Use, int]:
     except TpmError as error:
         raise error.session(number) from None
     return Use(number, handle, buf[off + 6 : nonce_end], attributes, buf[start : start + size]), start + size
-
-
-def _count_pin(tpm: Tpm, use: Use, handle: int, *, success: bool) -> None:
-    """Count the use of the authValue of a PIN Index (Part 1, 34.2.6.6)."""
-    if use.include_auth and handle >> 24 == TPM_HT_NV_INDEX:
-        index = tpm.nv.get(handle)
-        if index.is_pin and index.written:
-            tpm.nv.pin_used(index, success)
 
 
 def _crypt(tpm: Tpm, use: Use, newer: bytes, older: bytes, data: bytes, *, encrypt: bool) -> bytes:

@@ -74,8 +74,9 @@ class Entry:
 class Plan:
     """The compiled codecs and derived properties of one command."""
 
-    __slots__ = ("auth_count", "decryptable", "encryptable", "handle_count", "handle_readers", "no_sessions",
-                 "read", "request", "response_handle", "roles", "run", "take_handles", "write")
+    __slots__ = ("auth_count", "decryptable", "encryptable", "handle_count", "handle_readers",
+                 "known_handles", "no_sessions", "read", "request", "response_handle", "roles", "run",
+                 "take_handles", "write")
 
     def __init__(self, run: Callable[[Tpm, Any], Any], request: type[Command[Any]]) -> None:
         response = response_of(request)
@@ -87,6 +88,7 @@ class Plan:
         self.auth_count = sum(1 for role in self.roles if role)
         self.take_handles = Struct(f">{len(area)}I").unpack_from
         self.handle_readers = tuple(reader_of(m.type) for m in area)
+        self.known_handles: set[tuple[int, ...]] = set()
         self.read = parameter_reader(request)
         self.write = parameter_writer(response)
         out = handle_area(response)

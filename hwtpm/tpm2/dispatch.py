@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from hwtpm.errors import TpmError
-from hwtpm.tpm2 import entity
+from hwtpm.tpm2 import entity, password
 from hwtpm.tpm2.auth import SessionArea, cp_hash, rp_hash
 from hwtpm.tpm2.context import COMMANDS, Plan, Tpm
 from hwtpm.tpm2.profile import MAX_COMMAND_SIZE
@@ -27,11 +27,14 @@ from hwtpm.tpm2.types.constants import (
     TPM_CC_GetTestResult,
     TPM_CC_Startup,
 )
+from hwtpm.tpm2.types.handles import TPM_RS_PW
 from hwtpm.wire import Reader
 
 _HEADER = Struct(">HII")
 _unpack_header, _pack_header = _HEADER.unpack_from, _HEADER.pack
 _pack_u32 = Struct(">I").pack
+_KNOWN_HANDLES = 256  # handle areas that a plan remembers as well-formed
+_PASSWORD = (TPM_RS_PW,)
 _IN_FAILURE_MODE = (TPM_CC_GetTestResult, TPM_CC_GetCapability)
 
 
@@ -74,6 +77,9 @@ def _execute(tpm: Tpm, command: bytes) -> bytes:
         return _pack_header(TPM_ST_NO_SESSIONS, 10 + len(parameters), TPM_RC_SUCCESS) + parameters
     if plan.no_sessions:
         raise TpmError(TPM_RC_AUTH_CONTEXT)
+    found = password.alone(command, off) if plan.auth_count == 1 else None
+    if found is not None:
+        return _with_password(tpm, plan, code, handles, command, *found)
     area = SessionArea.parse(tpm, plan, code, handles, command, off)
     area.authorize(tpm)
     # The digest is over the parameters as they came in.
@@ -88,6 +94,29 @@ def _execute(tpm: Tpm, command: bytes) -> bytes:
     if audit is not None:
         audit.record(tpm, parameters)
     body = _pack_u32(len(parameters)) + parameters + acknowledgements
+    if plan.response_handle:
+        body = _pack_u32(getattr(response, plan.response_handle)) + body
+    return _pack_header(TPM_ST_SESSIONS, 10 + len(body), TPM_RC_SUCCESS) + body
+
+
+def _with_password(tpm: Tpm, plan: Plan, code: int, handles: tuple[int, ...], command: bytes, auth: bytes,
+                   off: int) -> bytes:
+    """Run a command whose one session is the password *auth*; its parameters start at *off*."""
+    try:
+        password.check(tpm, handles[0], plan.roles[0], code, auth)
+    except TpmError as error:
+        raise error.session(1) from None
+    audit = _Audit(tpm, code, handles, command[off:]) if code in tpm.audit.commands else None
+    tpm.session_handles = _PASSWORD
+    request, end = plan.read(command, off, *handles)
+    if end != len(command):
+        raise TpmError(TPM_RC_SIZE)
+    response = plan.run(tpm, request)
+    tpm.sessions.exclusive = 0
+    parameters = plan.write(response)
+    if audit is not None:
+        audit.record(tpm, parameters)
+    body = _pack_u32(len(parameters)) + parameters + password.ACKNOWLEDGEMENT
     if plan.response_handle:
         body = _pack_u32(getattr(response, plan.response_handle)) + body
     return _pack_header(TPM_ST_SESSIONS, 10 + len(body), TPM_RC_SUCCESS) + body
@@ -141,12 +170,15 @@ def _handles(tpm: Tpm, plan: Plan, command: bytes) -> tuple[tuple[int, ...], int
             _read_handle(read, command, off, number)
             off += 4
     handles = plan.take_handles(command, off)
-    for number, read in enumerate(plan.handle_readers, 1):
-        _read_handle(read, command, off, number)
-        off += 4
+    if handles not in plan.known_handles:
+        for number, read in enumerate(plan.handle_readers, 1):
+            _read_handle(read, command, off + 4 * number - 4, number)
+        # Whether the values are of the right kind never changes; only whether the entities are there.
+        if len(plan.known_handles) < _KNOWN_HANDLES:
+            plan.known_handles.add(handles)
     for number, handle in enumerate(handles, 1):
         entity.present(tpm, handle, number)
-    return handles, off
+    return handles, off + 4 * plan.handle_count
 
 
 def _read_handle(read: Reader, command: bytes, off: int, number: int) -> None:
