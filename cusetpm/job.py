@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -50,6 +51,8 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         stack.callback(socket.stop)
         served = stack.enter_context(choose(front_end, device, home.path, socket.path))
         log.info("front end: %s", served.why)
+        # What start-up made stays for good; collections need not look at it again.
+        gc.freeze()
         sys.stdout.flush()
         environment = {**os.environ, **_environment(served, socket.path)}
         status = _wait(_spawn(command, environment))

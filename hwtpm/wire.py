@@ -541,11 +541,14 @@ def writer_of(tp: Any) -> Writer:
         inner = get_args(tp)[0]
         cls = next((a for a in get_args(inner) if a is not type(None)), inner) if spec.optional else inner
         pack = Struct(">H").pack
+        content: list[Writer] = []  # compiled on first use, as in a box that is read
 
         def write(v: Any) -> bytes:
             if v is None:
                 return b"\0\0"
-            body = writer_of(cls)(v)
+            if not content:
+                content.append(writer_of(cls))
+            body = content[0](v)
             return pack(len(body)) + body
 
         return write
