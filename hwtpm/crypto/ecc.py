@@ -3,12 +3,16 @@
 Coordinates, scalars and signature halves are big-endian octet strings, padded to the size of the
 field or of the order (Part 1, 44.5.3).  Every curve of the table has a prime order, so its
 cofactor is 1 and a point on the curve is a point of the group.
+
+The library works on the NIST curves; what it lacks is done by `weierstrass`, and other signature
+schemes than ECDSA by `ecsign`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -22,11 +26,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from hwtpm.crypto import ids
 from hwtpm.crypto.errors import BadKey, BadPoint, BadSignature, OutOfRange, UnsupportedAlgorithm
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 Point = tuple[bytes, bytes]
 """The coordinates (x, y), each as long as the field."""
+Entropy = Callable[[int], bytes]
+"""Gives as many octets as it is asked for."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -42,11 +45,11 @@ class Curve:
     gy: int
     n: int
     h: int
-    group: ec.EllipticCurve
+    group: ec.EllipticCurve | None  # None where the library lacks the curve
     # ECDSA ignores which hash made a digest.  One algorithm per curve, whose size is the longest
     # whole number of octets that needs no truncation by bits, serves every digest once it is
     # brought to that size; see `_fit`.
-    ecdsa: ec.ECDSA
+    ecdsa: ec.ECDSA | None
     digest_size: int
     bits: int = field(init=False)
     field_size: int = field(init=False)
@@ -81,10 +84,36 @@ def _curve(
     return Curve(curve_id, group.name, p, p - 3, b, gx, gy, n, 1, group, scheme, algorithm.digest_size)
 
 
-# SP 800-186, 3.2.1.  In all four, a is -3 and the cofactor is 1.
+def _own(curve_id: int, name: str, p: int, a: int, b: int, gx: int, gy: int, n: int) -> Curve:
+    return Curve(curve_id, name, p, a, b, gx, gy, n, 1, None, None, 0)
+
+
+# A Barreto-Naehrig curve has p = 36 t**4 + 36 t**3 + 24 t**2 + 6 t + 1 and, but for 6 t**2 in place of 24,
+# the same order (ISO/IEC 15946-5, 7.3).
+_BN_638: Final = 2**158 - 2**128 - 2**68 + 1
+
+
+def _barreto_naehrig(t: int, square: int) -> int:
+    return 36 * t**4 + 36 * t**3 + square * t**2 + 6 * t + 1
+
+
+# The curves of the TCG Algorithm Registry, 6.  P-192 is of FIPS 186-3, D.1.2.1, the others of the NIST of
+# SP 800-186, 3.2.1: in all five, a is -3.  BN-256 and BN-638 are of ISO/IEC 15946-5, C.5 and C.7, SM2 of
+# GB/T 32918.5.
 CURVES: Final[dict[int, Curve]] = {
     curve.id: curve
     for curve in (
+        _curve(
+            ids.NIST_P192,
+            ec.SECP192R1(),
+            # The library takes no hash of 24 octets: see `_fit`.
+            hashes.SHA224,
+            p=2**192 - 2**64 - 1,
+            b=0x64210519E59C80E70FA7E9AB72243049FEB8DEECC146B9B1,
+            gx=0x188DA80EB03090F67CBF20EB43A18800F4FF0AFD82FF1012,
+            gy=0x07192B95FFC8DA78631011ED6B24CDD573F977A11E794811,
+            n=0xFFFFFFFFFFFFFFFFFFFFFFFF99DEF836146BC9B1B4D22831,
+        ),
         _curve(
             ids.NIST_P224,
             ec.SECP224R1(),
@@ -157,6 +186,36 @@ CURVES: Final[dict[int, Curve]] = {
                 16,
             ),
         ),
+        _own(
+            ids.BN_P256,
+            "bn-p256",
+            p=0xFFFFFFFFFFFCF0CD46E5F25EEE71A49F0CDC65FB12980A82D3292DDBAED33013,
+            a=0,
+            b=3,
+            gx=1,
+            gy=2,
+            n=0xFFFFFFFFFFFCF0CD46E5F25EEE71A49E0CDC65FB1299921AF62D536CD10B500D,
+        ),
+        _own(
+            ids.BN_P638,
+            "bn-p638",
+            p=_barreto_naehrig(_BN_638, 24),
+            a=0,
+            b=257,
+            gx=_barreto_naehrig(_BN_638, 24) - 1,
+            gy=16,
+            n=_barreto_naehrig(_BN_638, 18),
+        ),
+        _own(
+            ids.SM2_P256,
+            "sm2-p256",
+            p=2**256 - 2**224 - 2**96 + 2**64 - 1,
+            a=2**256 - 2**224 - 2**96 + 2**64 - 4,
+            b=0x28E9FA9E9D9F5E344D5A9E4BCF6509A7F39789F515AB8F92DDBCBD414D940E93,
+            gx=0x32C4AE2C1F1981195F9904466A39C9948FE30BBFF2660BE1715A4589334C74C7,
+            gy=0xBC3736A2F4F6779C59BDCEE36B692153D0A9877CC62A474002DF32E52139F0A0,
+            n=0xFFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFF7203DF6B21C6052B53BBF40939D54123,
+        ),
     )
 }
 
@@ -188,7 +247,31 @@ def scalar_from(curve_id: int, random: bytes) -> int:
     return value % (c.n - 1) + 1
 
 
+def _checked_point(c: Curve, x: int, y: int) -> tuple[int, int]:
+    if x >= c.p or y >= c.p or (y * y - (x * x + c.a) * x - c.b) % c.p:
+        raise BadPoint(f"not a point of {c.name}")
+    return x, y
+
+
+def combine(c: Curve, *terms: tuple[int, Point]) -> Point | None:
+    """Return the sum of products of scalars and points of the curve; None for the point at infinity.
+
+    The points must be on the curve, and the scalars not negative.
+    """
+    from hwtpm.crypto import weierstrass
+
+    numbers = [(d, (int.from_bytes(x, "big"), int.from_bytes(y, "big"))) for d, (x, y) in terms]
+    return _octets(c, weierstrass.combine(c.p, c.a, c.b, numbers))
+
+
+def _octets(c: Curve, point: tuple[int, int] | None) -> Point | None:
+    if point is None:
+        return None
+    return point[0].to_bytes(c.field_size, "big"), point[1].to_bytes(c.field_size, "big")
+
+
 def _library_point(c: Curve, x: int, y: int) -> ec.EllipticCurvePublicKey:
+    assert c.group is not None, "the library knows the curve"
     # The library reduces coordinates modulo p; here they have one form only.
     if x >= c.p or y >= c.p:
         raise BadPoint(f"not a point of {c.name}")
@@ -205,6 +288,9 @@ def _fit(c: Curve, digest: bytes) -> bytes:
     tail, and leading zeros change nothing for a short one.
     """
     size = c.digest_size
+    if size > c.order_size:
+        # P-192 has no hash of its length either; the library takes off the tail that is put on here.
+        return digest[: c.order_size].rjust(c.order_size, b"\0").ljust(size, b"\0")
     if len(digest) <= size:
         return digest.rjust(size, b"\0")
     if size != c.order_size:
@@ -226,7 +312,8 @@ class EccPrivate:
         if not 0 < d < self.curve.n:
             raise BadKey(f"a private scalar out of range for {self.curve.name}")
         self._d = d
-        self._key = ec.derive_private_key(d, self.curve.group)
+        group = self.curve.group
+        self._key = None if group is None else ec.derive_private_key(d, group)
         self._next: ec.EllipticCurvePrivateKey | None = None
         self._public: Point | None = None
 
@@ -241,18 +328,41 @@ class EccPrivate:
     @property
     def public(self) -> Point:
         """The public point (x, y)."""
-        if self._public is None:
+        if self._public is None and self._key is None:
+            self._public = self._times((self.curve.gx, self.curve.gy))
+        elif self._public is None:
+            assert self._key is not None
             numbers = self._key.public_key().public_numbers()
             size = self.curve.field_size
             self._public = numbers.x.to_bytes(size, "big"), numbers.y.to_bytes(size, "big")
         return self._public
 
-    def sign(self, digest: bytes) -> tuple[bytes, bytes]:
+    def _times(self, point: tuple[int, int]) -> Point:
+        """Return the product of the scalar and a point of the curve, which is never at infinity."""
+        from hwtpm.crypto import weierstrass
+
+        c = self.curve
+        # A multiple of the order on top changes no product and gives every scalar the same length.
+        scalar = self._d + c.n
+        if scalar.bit_length() == c.n.bit_length():
+            scalar += c.n
+        product = _octets(c, weierstrass.combine(c.p, c.a, c.b, [(scalar, point)]))
+        assert product is not None, "the order of the curve is prime"
+        return product
+
+    def sign(self, digest: bytes, random: Entropy | None = None) -> tuple[bytes, bytes]:
         """Return the ECDSA signature (r, s) of a digest of any size, each as long as the order.
 
-        OutOfRange only for P-521 and a digest of more than 64 octets.
+        *random* makes the signature of a curve that the library lacks, and is needed for it; elsewhere the
+        library's own generator does.  OutOfRange only for P-521 and a digest of more than 64 octets.
         """
         c = self.curve
+        if self._key is None or c.ecdsa is None:
+            from hwtpm.crypto import ecsign
+
+            if random is None:
+                raise UnsupportedAlgorithm(f"no ECDSA on {c.name} without a source of randomness")
+            return ecsign.ecdsa_sign(self, digest, random)
         r, s = decode_dss_signature(self._key.sign(_fit(c, digest), c.ecdsa))
         return r.to_bytes(c.order_size, "big"), s.to_bytes(c.order_size, "big")
 
@@ -261,6 +371,8 @@ class EccPrivate:
 
         BadPoint when (x, y) is not on the curve.
         """
+        if self._key is None:
+            return self.multiply(x, y)[0]
         point = _library_point(self.curve, int.from_bytes(x, "big"), int.from_bytes(y, "big"))
         return self._key.exchange(ec.ECDH(), point)
 
@@ -275,6 +387,8 @@ class EccPrivate:
         """
         c, p = self.curve, self.curve.p
         x0, y0 = int.from_bytes(x, "big"), int.from_bytes(y, "big")
+        if self._key is None or c.group is None:
+            return self._times(_checked_point(c, x0, y0))
         point = _library_point(c, x0, y0)
         # For these two the addition law above has a zero denominator or no result.
         if self._d == 1:
@@ -300,17 +414,24 @@ class EccPublic:
         """Make the key of a point; BadPoint when it is not on the curve."""
         self.curve = curve(curve_id)
         u, v = int.from_bytes(x, "big"), int.from_bytes(y, "big")
-        self._key = _library_point(self.curve, u, v)
+        self._key = None if self.curve.group is None else _library_point(self.curve, u, v)
+        if self._key is None:
+            _checked_point(self.curve, u, v)
         size = self.curve.field_size
         self.point: Point = u.to_bytes(size, "big"), v.to_bytes(size, "big")
 
     def verify(self, digest: bytes, r: bytes, s: bytes) -> None:
         """Return if (r, s) is an ECDSA signature of *digest* by this key, else raise BadSignature."""
+        c = self.curve
+        if self._key is None or c.ecdsa is None:
+            from hwtpm.crypto import ecsign
+
+            return ecsign.ecdsa_verify(self, digest, r, s)
         signature = encode_dss_signature(int.from_bytes(r, "big"), int.from_bytes(s, "big"))
         try:
-            self._key.verify(signature, _fit(self.curve, digest), self.curve.ecdsa)
+            self._key.verify(signature, _fit(c, digest), c.ecdsa)
         except InvalidSignature:
-            raise BadSignature(f"ECDSA on {self.curve.name}") from None
+            raise BadSignature(f"ECDSA on {c.name}") from None
 
 
 def point_multiply(curve_id: int, d: int, point: Point) -> Point:

@@ -29,6 +29,10 @@ _TABLE: Final[dict[int, tuple[Callable[..., Hash], int, int, str]]] = {
     ids.SHA3_512: (hashlib.sha3_512, 64, 72, "sha3_512"),
 }
 
+# OpenSSL can be built without SM3.
+if "sm3" in hashlib.algorithms_available:
+    _TABLE[ids.SM3_256] = (lambda data=b"": hashlib.new("sm3", data), 32, 64, "sm3")
+
 ALGORITHMS: Final = tuple(_TABLE)
 """The identifiers of every hash that works here."""
 

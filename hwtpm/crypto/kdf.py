@@ -66,3 +66,9 @@ def mgf1(alg: int, seed: bytes, size: int) -> bytes:
     """Return a mask of *size* octets (RFC 8017, B.2.1)."""
     count = -(-size // hashes.size(alg))
     return b"".join(hashes.digest(alg, seed, i.to_bytes(4, "big")) for i in range(count))[:size]
+
+
+def kdf2(alg: int, secret: bytes, size: int) -> bytes:
+    """Return *size* octets derived from a secret (ISO/IEC 18033-2, 6.2.3: MGF1 that counts from one)."""
+    count = -(-size // hashes.size(alg))
+    return b"".join(hashes.digest(alg, secret, i.to_bytes(4, "big")) for i in range(1, count + 1))[:size]

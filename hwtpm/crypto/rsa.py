@@ -9,6 +9,7 @@ second with a random message, where a TPM answers an error.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -16,9 +17,11 @@ from cryptography.hazmat.primitives import hashes as library_hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from hwtpm.crypto import hashes, ids
+from hwtpm.crypto import hashes, ids, oaep
 from hwtpm.crypto.errors import BadKey, BadPadding, BadSignature, OutOfRange, UnsupportedAlgorithm
 
+Entropy = Callable[[int], bytes]
+"""Gives as many octets as it is asked for."""
 KEY_BITS: Final = (1024, 2048, 3072, 4096)
 DEFAULT_EXPONENT: Final = 65537
 """The public exponent that a zero in TPMS_RSA_PARMS stands for (Part 2, 12.2.3.5)."""
@@ -31,9 +34,9 @@ _HASHES: Final[dict[int, library_hashes.HashAlgorithm]] = {
     ids.SHA3_256: library_hashes.SHA3_256(),
     ids.SHA3_384: library_hashes.SHA3_384(),
     ids.SHA3_512: library_hashes.SHA3_512(),
+    ids.SM3_256: library_hashes.SM3(),
 }
-OAEP_HASHES: Final = (ids.SHA1, ids.SHA256, ids.SHA384, ids.SHA512)
-"""The hashes that OAEP works with here."""
+_LIBRARY_OAEP: Final = (ids.SHA1, ids.SHA256, ids.SHA384, ids.SHA512)
 _V15: Final = padding.PKCS1v15()
 
 
@@ -52,10 +55,7 @@ def _prehashed(alg: int, digest: bytes) -> Prehashed:
 
 
 def _oaep(alg: int, label: bytes) -> padding.OAEP:
-    """Return the library's scheme object; it knows OAEP with SHA-1 and SHA-2 only."""
     method = _hash(alg)
-    if alg not in OAEP_HASHES:
-        raise UnsupportedAlgorithm(f"no OAEP with {method.name}")
     return padding.OAEP(padding.MGF1(method), method, label or None)
 
 
@@ -150,15 +150,20 @@ class RsaPublic:
         except InvalidSignature:
             raise BadSignature("RSA") from None
 
-    def encrypt_oaep(self, alg: int, label: bytes, message: bytes) -> bytes:
+    def encrypt_oaep(self, alg: int, label: bytes, message: bytes, random: Entropy | None = None) -> bytes:
         """Return *message* under RSAES-OAEP (43.4), the hash also that of the mask.
 
         *label* is used as it comes: where the TPM fixes it, its terminating zero octet belongs to
-        it.  OutOfRange when the message is longer than `max_oaep_message` of the key.
+        it.  *random* makes the seed for a hash that the library does not know OAEP with, and is needed
+        for it.  OutOfRange when the message is longer than `max_oaep_message` of the key.
         """
         if len(message) > max_oaep_message(self.size, alg):
             raise OutOfRange(f"a message of {len(message)} octets is too long for OAEP")
-        return self._library().encrypt(message, _oaep(alg, label))
+        if alg in _LIBRARY_OAEP:
+            return self._library().encrypt(message, _oaep(alg, label))
+        if random is None:
+            raise UnsupportedAlgorithm(f"no OAEP with {_hash(alg).name} without a source of randomness")
+        return self.raw(oaep.encode(alg, label, message, self.size, random(hashes.size(alg))))
 
     def encrypt_pkcs1(self, message: bytes) -> bytes:
         """Return *message* under RSAES-PKCS1-v1.5 (43.5); OutOfRange when longer than the modulus - 11."""
@@ -278,6 +283,8 @@ class RsaPrivate(RsaPublic):
         self._below_modulus(self._whole(cipher))
         if max_oaep_message(self.size, alg) < 0:
             raise OutOfRange("the modulus is too small for this hash")
+        if alg not in _LIBRARY_OAEP:
+            return oaep.decode(alg, label, self.raw_private(cipher))
         key = self._library_private()
         try:
             return key.decrypt(cipher, _oaep(alg, label))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwtpm.crypto import ecc, ids, kdf
+from hwtpm.crypto.drbg import CtrDrbg
 from hwtpm.crypto.errors import BadKey, BadPoint, BadSignature, OutOfRange, UnsupportedAlgorithm
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "crypto"
@@ -108,7 +109,7 @@ def test_ecdsa_takes_the_leftmost_bits_of_any_digest(c: ecc.Curve, size: int) ->
     """FIPS 186-5, 6.4.2, computed from the definition."""
     key = ecc.EccPrivate(c.id, 0x1234567890ABCDEF)
     digest = bytes(range(200, 200 + size)) if size < 56 else bytes(range(size))
-    r_octets, s_octets = key.sign(digest)
+    r_octets, s_octets = key.sign(digest, CtrDrbg(b"nonces").generate)
     assert len(r_octets) == len(s_octets) == c.order_size
     r, s = int.from_bytes(r_octets, "big"), int.from_bytes(s_octets, "big")
     e = int.from_bytes(digest, "big") >> max(0, size * 8 - c.n.bit_length())
@@ -165,7 +166,13 @@ def test_scalars_and_points_out_of_range_are_refused(c: ecc.Curve) -> None:
 
 def test_unknown_curve_is_refused() -> None:
     with pytest.raises(UnsupportedAlgorithm):
-        ecc.EccPrivate(0x0001, 5)
+        ecc.EccPrivate(0x0030, 5)
+
+
+@pytest.mark.parametrize("c", [c for c in CURVES if c.group is None], ids=str)
+def test_a_signature_without_the_library_needs_randomness(c: ecc.Curve) -> None:
+    with pytest.raises(UnsupportedAlgorithm):
+        ecc.EccPrivate(c.id, 5).sign(bytes(32))
 
 
 def test_private_key_shows_no_secret() -> None:

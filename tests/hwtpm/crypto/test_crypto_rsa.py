@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hwtpm.crypto import drbg, hashes, ids, kdf, primes, rsa
+from hwtpm.crypto import drbg, hashes, ids, kdf, oaep, primes, rsa
 from hwtpm.crypto.errors import BadKey, BadPadding, BadSignature, Cancelled, OutOfRange, UnsupportedAlgorithm
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "crypto"
@@ -144,8 +144,34 @@ def test_oaep_takes_messages_up_to_its_limit(key2048: rsa.RsaPrivate) -> None:
         assert key2048.decrypt_oaep(ids.SHA256, b"", cipher) == bytes(size)
     with pytest.raises(OutOfRange):
         key2048.encrypt_oaep(ids.SHA256, b"", bytes(limit + 1))
+
+
+@pytest.mark.parametrize("alg", [ids.SHA3_256, ids.SHA3_384, ids.SHA3_512, ids.SM3_256])
+def test_oaep_with_hashes_that_the_library_does_not_know(key2048: rsa.RsaPrivate, alg: int) -> None:
+    if alg not in hashes.ALGORITHMS:
+        pytest.skip("this OpenSSL has no SM3")
+    seeds = drbg.CtrDrbg(b"seeds").generate
+    limit = rsa.max_oaep_message(key2048.size, alg)
+    for message in (b"", b"\0\x01", bytes(limit)):
+        cipher = key2048.encrypt_oaep(alg, b"a label\0", message, seeds)
+        assert key2048.decrypt_oaep(alg, b"a label\0", cipher) == message
+        with pytest.raises(BadPadding):
+            key2048.decrypt_oaep(alg, b"", cipher)
+        for change in (0, 1):
+            # The leading octet is not zero, then the message no encoding at all.
+            with pytest.raises(BadPadding):
+                key2048.decrypt_oaep(alg, b"a label\0", key2048.raw(bytes([1 - change]) + bytes([7]) * 255))
+    with pytest.raises(OutOfRange):
+        key2048.encrypt_oaep(alg, b"", bytes(limit + 1), seeds)
     with pytest.raises(UnsupportedAlgorithm):
-        key2048.encrypt_oaep(ids.SHA3_256, b"", b"")
+        key2048.encrypt_oaep(alg, b"", b"")
+
+
+def test_the_oaep_encoding_is_that_of_the_library(key2048: rsa.RsaPrivate) -> None:
+    encoded = oaep.encode(ids.SHA256, b"label", b"message", key2048.size, bytes(range(32)))
+    assert key2048.decrypt_oaep(ids.SHA256, b"label", key2048.raw(encoded)) == b"message"
+    sent = key2048.encrypt_oaep(ids.SHA256, b"label", b"message")
+    assert oaep.decode(ids.SHA256, b"label", key2048.raw_private(sent)) == b"message"
 
 
 def test_oaep_of_a_modulus_too_small_for_the_hash_is_refused() -> None:

@@ -55,7 +55,7 @@ def test_camellia_matches_rfc_3713() -> None:
 def test_chaining_value_continues_a_message(alg: int, mode: int, data: bytes, cut: int) -> None:
     data = data[: len(data) // 16 * 16]
     cut = min(cut * 16, len(data))
-    iv = b"" if mode == ids.ECB else IV
+    iv = b"" if mode == ids.ECB else IV[: symmetric.block_size(alg)]
     whole, last = symmetric.encrypt(alg, mode, KEY, iv, data)
     first, middle = symmetric.encrypt(alg, mode, KEY, iv, data[:cut])
     second, end = symmetric.encrypt(alg, mode, KEY, middle, data[cut:])
@@ -107,9 +107,73 @@ def test_wrong_sizes_and_algorithms_are_refused() -> None:
     with pytest.raises(OutOfRange):
         symmetric.cfb_decrypt(ids.AES, KEY, b"", b"")
     with pytest.raises(UnsupportedAlgorithm):
-        symmetric.cfb_encrypt(0x0003, KEY, IV, b"")
+        symmetric.cfb_encrypt(0x0013, KEY, IV, b"")
     with pytest.raises(UnsupportedAlgorithm):
         symmetric.encrypt(ids.AES, 0x0045, KEY, IV, b"")
+
+
+TDES_KEY = bytes.fromhex("0123456789abcdef23456789abcdef01456789abcdef0123")
+
+
+def test_tdes_matches_sp_800_67() -> None:
+    """Appendix B.1; the text is "The quick brown fox jump"."""
+    plain = bytes.fromhex("5468652071756663 6b2062726f776e20 666f78206a756d70")
+    cipher = bytes.fromhex("a826fd8ce53b855f cce21c8112256fe6 68d5c05dd9b6b900")
+    assert symmetric.encrypt(ids.TDES, ids.ECB, TDES_KEY, b"", plain)[0] == cipher
+    assert symmetric.decrypt(ids.TDES, ids.ECB, TDES_KEY, b"", cipher)[0] == plain
+
+
+@given(data=st.binary(min_size=1, max_size=40))
+def test_tdes_modes_are_made_of_the_block_function(data: bytes) -> None:
+    def run(text: bytes) -> bytes:
+        return symmetric.encrypt(ids.TDES, ids.ECB, TDES_KEY, b"", text)[0]
+
+    iv = b"\xff" * 7 + b"\xfe"
+    count = -(-len(data) // 8)
+    counters = [((int.from_bytes(iv, "big") + i) % 2**64).to_bytes(8, "big") for i in range(count + 1)]
+    stream = b"".join(run(counter) for counter in counters)
+    assert symmetric.encrypt(ids.TDES, ids.CTR, TDES_KEY, iv, data) == (xor(data, stream), counters[-1])
+    cipher = b""
+    for at in range(0, len(data), 8):
+        cipher += xor(data[at : at + 8], run(cipher[-8:] or iv))
+    assert symmetric.encrypt(ids.TDES, ids.CFB, TDES_KEY, iv, data)[0] == cipher
+    assert symmetric.cfb_decrypt(ids.TDES, TDES_KEY, iv, cipher) == data
+
+
+def test_tdes_keys() -> None:
+    assert symmetric.with_parity(bytes(8)) == b"\x01" * 8
+    assert symmetric.with_parity(TDES_KEY) == TDES_KEY
+    assert symmetric.is_tdes_key(TDES_KEY)
+    assert symmetric.is_tdes_key(TDES_KEY[:16])
+    assert symmetric.is_tdes_key(bytes(octet ^ 1 for octet in TDES_KEY))
+    assert not symmetric.is_tdes_key(TDES_KEY[:8] * 2)
+    assert not symmetric.is_tdes_key(TDES_KEY[:8] + TDES_KEY[8:16] * 2)
+    assert not symmetric.is_tdes_key(TDES_KEY[:16] + bytes(8))
+    for key in (bytes(8), TDES_KEY[:8], TDES_KEY + bytes(8)):
+        with pytest.raises(OutOfRange):
+            symmetric.encrypt(ids.TDES, ids.ECB, key, b"", bytes(8))
+
+
+@pytest.mark.parametrize(("alg", "key", "message", "mac"), [
+    # RFC 4493, 4, and SP 800-38B, D.4 (TDES with three keys).
+    (ids.AES, "2b7e151628aed2a6abf7158809cf4f3c", "", "bb1d6929e95937287fa37d129b756746"),
+    (ids.AES, "2b7e151628aed2a6abf7158809cf4f3c", "6bc1bee22e409f96e93d7e117393172a",
+     "070a16b46b4d4144f79bdd9dd04a287c"),
+    (ids.TDES, "8aa83bf8cbda10620bc1bf19fbb6cd58bc313d4a371ca8b5", "", "b7a688e122ffaf95"),
+    (ids.TDES, "8aa83bf8cbda10620bc1bf19fbb6cd58bc313d4a371ca8b5", "6bc1bee22e409f96",
+     "8e8f293136283797"),
+])
+def test_cmac_matches_published_vectors(alg: int, key: str, message: str, mac: str) -> None:
+    assert symmetric.cmac(alg, bytes.fromhex(key), bytes.fromhex(message)).hex() == mac
+
+
+def test_a_running_cmac_can_be_copied() -> None:
+    running = symmetric.new_cmac(ids.CAMELLIA, KEY)
+    running.update(b"one part")
+    twin = running.copy()
+    twin.update(b", another")
+    assert twin.finalize() == symmetric.cmac(ids.CAMELLIA, KEY, b"one part, another")
+    assert running.finalize() == symmetric.cmac(ids.CAMELLIA, KEY, b"one part")
 
 
 @given(data=st.binary(max_size=100), aad=st.binary(max_size=20), flip=st.integers(0, 1 << 16))
