@@ -9,6 +9,7 @@ from cusetpm.ring.memory import EventChannels, Grants, Port
 from cusetpm.ring.tpmif import (
     MAX_LOCALITY,
     MAX_PACKET,
+    OFF_STATE,
     TPM_RC_CANCELED,
     TPM_RC_COMMAND_SIZE,
     TPM_RC_FAILURE,
@@ -34,6 +35,8 @@ from cusetpm.ring.xenbus import (
 )
 from cusetpm.ring.xenstore import StoreClient, StoreError
 from hwtpm.errors import ProtocolError
+
+_BUSY = (TPMIF_STATE_SUBMIT, TPMIF_STATE_CANCEL)  # states in which the page is the back end's
 
 
 class RingClosed(ProtocolError):
@@ -122,8 +125,8 @@ class TpmFront:
             ring = self._ring
             if ring is None or self._state is not XenbusState.CONNECTED:
                 raise RingClosed(f"{self._directory}: not connected")
-            page = ring.page
-            if page.state in (TPMIF_STATE_SUBMIT, TPMIF_STATE_CANCEL):
+            page, view = ring.page, ring.page.view
+            if view[OFF_STATE] in _BUSY:
                 self._wait(ring)
             with self._guard:
                 self._busy = ring
@@ -134,12 +137,13 @@ class TpmFront:
                 while True:
                     # No cancel can slip in between this look at the state and the end of the command.
                     with self._guard:
-                        if page.state not in (TPMIF_STATE_SUBMIT, TPMIF_STATE_CANCEL):
+                        if view[OFF_STATE] not in _BUSY:
                             self._busy = None
                             break
                     self._wait(ring)
-            finally:
+            except BaseException:
                 self._busy = None
+                raise
             return self._take(page)
 
     def _take(self, page: Page) -> bytes:
@@ -162,7 +166,7 @@ class TpmFront:
         try:
             while True:
                 wake.clear()
-                if page.state not in (TPMIF_STATE_SUBMIT, TPMIF_STATE_CANCEL):
+                if page.state not in _BUSY:
                     return
                 if ring.gone:
                     raise RingClosed(f"{self._directory}: the back end has gone")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from itertools import count
+from threading import get_ident
 from typing import Protocol
 
 from cusetpm.ring.tpmif import PAGE_SIZE
@@ -150,27 +151,23 @@ class LocalPort:
         instead of recursing: like an event channel's pending bit.
         """
         peer = self.peer
-        if peer is not None:
-            peer._deliver()
-
-    def _deliver(self) -> None:
-        handler = self._handler
-        if handler is None:
+        handler = peer._handler if peer is not None else None
+        if peer is None or handler is None:
             return
-        self.notifications += 1
-        thread, running = threading.get_ident(), self._running
+        peer.notifications += 1
+        thread, running, again = get_ident(), peer._running, peer._again
         if thread in running:
-            self._again.add(thread)
+            again.add(thread)
             return
         running.add(thread)
         try:
             handler()
-            while thread in self._again and self._handler is not None:
-                self._again.discard(thread)
+            while thread in again and peer._handler is not None:
+                again.discard(thread)
                 handler()
         finally:
             running.discard(thread)
-            self._again.discard(thread)
+            again.discard(thread)
 
     def close(self) -> None:
         """See `Port`.  A handler that runs in another thread may still be running afterwards."""

@@ -41,9 +41,9 @@ MAX_LOCALITY = 4
 MIN_RESPONSE = 10
 """Octets of a response header: tag, size, code (Part 1, 16.10)."""
 
-_OFF_STATE = 4
-_LENGTH = Struct("<I")
-_LAST = Struct("<BBB")
+OFF_STATE = 4
+_WORD = Struct("<Q")  # the whole header
+_LENGTH_AND_STATE = Struct("<IB")
 _RESPONSE = Struct(">HII")
 _TPM_ST_NO_SESSIONS = 0x8001
 
@@ -71,29 +71,27 @@ class Page:
     @property
     def state(self) -> int:
         """The state octet at this instant; the peer may have put any value there."""
-        return self.view[_OFF_STATE]
+        return self.view[OFF_STATE]
 
     @state.setter
     def state(self, state: int) -> None:
-        self.view[_OFF_STATE] = state
+        self.view[OFF_STATE] = state
 
     def submit(self, command: bytes, locality: int) -> None:
         """The page holds *command* and is in SUBMIT.  At most 4088 octets; the front end's call.
 
-        The state is written last, so that a back end in another process never sees half a packet.
+        The header is written last and as one word, so that a back end in another process never sees half
+        a packet.
         """
         view, length = self.view, len(command)
         view[8 : 8 + length] = command
-        _LENGTH.pack_into(view, 0, length)
-        _LAST.pack_into(view, 5, locality, 0, 0)
-        view[_OFF_STATE] = TPMIF_STATE_SUBMIT
+        _WORD.pack_into(view, 0, length | TPMIF_STATE_SUBMIT << 32 | locality << 40)
 
     def finish(self, response: bytes, offset: int = 8) -> None:
         """The page holds *response* at *offset* and is in FINISH.  The back end's call."""
         view, length = self.view, len(response)
         view[offset : offset + length] = response
-        _LENGTH.pack_into(view, 0, length)
-        view[_OFF_STATE] = TPMIF_STATE_FINISH
+        _LENGTH_AND_STATE.pack_into(view, 0, length, TPMIF_STATE_FINISH)
 
     def copy_header(self) -> tuple[int, int, int, int]:
         """Return length, state, locality and nr_extra_pages, read once and not validated."""
