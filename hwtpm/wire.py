@@ -465,6 +465,7 @@ def parameter_writer(cls: type) -> Writer:
     return _writer_source(f"{cls.__qualname__}.write_parameters", parameter_area(cls))
 
 
+@cache
 def reader_of(tp: Any, plus: bool = False) -> Reader:
     """Return the decoder of any declared type: a structure, an annotated alias, or None (an empty arm)."""
     if tp is None:
@@ -527,6 +528,7 @@ def _boxed_reader(tp: Any, plus: bool, optional: bool) -> Reader:
     return read
 
 
+@cache
 def writer_of(tp: Any) -> Writer:
     """Return the encoder of any declared type."""
     if tp is None:
