@@ -1,7 +1,8 @@
 """Making objects: their secrets, their creation data and the ticket for it (Part 1, 24).
 
 The secrets of an ordinary object come from the TPM's generator, those of a primary from a generator that its
-seed and template start (Part 1, 24.6).  Both are a `Source`.
+seed and template start (Part 1, 24.6), those of a derived object from the KDF of its parent (Part 1, 25.4).
+All three are a `Source`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hwtpm.crypto import hashes
 from hwtpm.crypto.errors import Cancelled
+from hwtpm.crypto.kdf import kdfa
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.context import Tpm
 from hwtpm.tpm2.profile import CONTEXT_INTEGRITY_HASH_ALG, RSA_DEFAULT_PUBLIC_EXPONENT
@@ -27,13 +29,20 @@ from hwtpm.tpm2.types.constants import (
     TPM_ALG_NULL,
     TPM_RC_CANCELED,
     TPM_RC_KEY_SIZE,
+    TPM_RC_NO_RESULT,
     TPM_RC_RANGE,
     TPM_RC_SIZE,
     TPM_ST_CREATION,
 )
 from hwtpm.tpm2.types.creation import TPMS_CREATION_DATA
 from hwtpm.tpm2.types.handles import TPM_RH_ENDORSEMENT, TPM_RH_OWNER
-from hwtpm.tpm2.types.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC, TPMT_SENSITIVE
+from hwtpm.tpm2.types.objects import (
+    TPMS_ECC_PARMS,
+    TPMS_KEYEDHASH_PARMS,
+    TPMS_RSA_PARMS,
+    TPMT_PUBLIC,
+    TPMT_SENSITIVE,
+)
 from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION, TPMT_TK_CREATION
 from hwtpm.wire import encode
 
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
     from hwtpm.crypto.rsa import RsaPrivate
 
 _PRIMARY_USE: Final = b"Primary Object Creation"
+_DERIVED_BITS: Final = 8192
 
 
 class Source:
@@ -76,7 +86,7 @@ def create(public: TPMT_PUBLIC, given: TPMS_SENSITIVE_CREATE,
     Raises TPM_RC_CANCELED, TPM_RC_RANGE for an unsupported RSA exponent, TPM_RC_SIZE or TPM_RC_KEY_SIZE for a
     secret of the wrong size.
     """
-    secret = _secret(public, given.data, source)
+    secret = _secret(public, _provided(public, given.data), source)
     made, seed_value = _finish(public, secret, source.random(hashes.size(public.name_alg)))
     auth = given.user_auth.rstrip(b"\0")
     return made, TPMT_SENSITIVE(public.type, auth, seed_value, secret.sensitive)
@@ -102,7 +112,7 @@ def create_primary(tpm: Tpm, hierarchy: int, public: TPMT_PUBLIC, data: bytes) -
         # A digest of our own choice: nameAlg may be one for which two templates of one name can be made.
         template = hashlib.sha512(len(octets).to_bytes(2, "big") + octets + data).digest()
         derivation = Derivation(seed, _PRIMARY_USE, template)
-        secret = _secret(public, data, Source(derivation.random, tpm.cancelled))
+        secret = _secret(public, _provided(public, data), Source(derivation.random, tpm.cancelled))
         if proofs:
             derivation.mix(proofs)
         made, seed_value = _finish(public, secret, derivation.random(hashes.size(public.name_alg)))
@@ -113,25 +123,65 @@ def create_primary(tpm: Tpm, hierarchy: int, public: TPMT_PUBLIC, data: bytes) -
     return tpm.objects.primary(hashlib.sha256(whole).digest(), derive)
 
 
-def _secret(public: TPMT_PUBLIC, data: bytes, source: Source) -> _Secret:
-    """Make the sensitive value (Part 1, 24.7.5), and of an asymmetric key the public part as well."""
+class DerivedBits:
+    """The octets that a Derivation Parent gives for a label and a context (Part 1, 25.4.1).
+
+    Each is used once, in order.  The hash is that of the parent's scheme (Part 1, Table 37), as all TPMs
+    have to derive the same object and the others do so; equation 49 names the parent's nameAlg.
+    """
+
+    def __init__(self, parent: Object, label: bytes, context: bytes) -> None:
+        parameters = parent.public.parameters
+        assert isinstance(parameters, TPMS_KEYEDHASH_PARMS)
+        details = parameters.scheme.details
+        assert parent.sensitive is not None
+        assert details is not None, "a Derivation Parent has a scheme"
+        self._octets = kdfa(details.hash_alg, parent.sensitive.sensitive, label, context, b"", _DERIVED_BITS)
+
+    def random(self, size: int) -> bytes:
+        """Return the next *size* octets; raises TPM_RC_NO_RESULT when too few are left."""
+        taken, self._octets = self._octets[:size], self._octets[size:]
+        if len(taken) < size:
+            raise TpmError(TPM_RC_NO_RESULT)
+        return taken
+
+
+def derive(public: TPMT_PUBLIC, auth: bytes, bits: DerivedBits) -> tuple[TPMT_PUBLIC, TPMT_SENSITIVE]:
+    """Return both areas of a derived object; *public* has no RSA key and no unique value yet."""
+    secret = _secret(public, None, Source(bits.random, lambda: False))
+    made, seed_value = _finish(public, secret, bits.random(hashes.size(public.name_alg)))
+    return made, TPMT_SENSITIVE(public.type, auth.rstrip(b"\0"), seed_value, secret.sensitive)
+
+
+def _provided(public: TPMT_PUBLIC, data: bytes) -> bytes | None:
+    """Return the caller's *data* where they are the sensitive value, None where the TPM is to make it."""
+    return None if public.object_attributes & TPMA_OBJECT_SENSITIVEDATAORIGIN else data
+
+
+def _secret(public: TPMT_PUBLIC, data: bytes | None, source: Source) -> _Secret:
+    """Make the sensitive value (Part 1, 24.7.5), and of an asymmetric key the public part as well.
+
+    The value of a symmetric object is *data*, if they are given.
+    """
     parameters = public.parameters
     if isinstance(parameters, TPMS_RSA_PARMS):
         return _rsa(parameters, source)
     if isinstance(parameters, TPMS_ECC_PARMS):
         return _ecc(parameters.curve_id, source)
-    attributes = public.object_attributes
     if isinstance(parameters, TPMS_SYMCIPHER_PARMS):
         assert parameters.sym.key_bits is not None
         size = parameters.sym.key_bits // 8
-        if attributes & TPMA_OBJECT_SENSITIVEDATAORIGIN:
+        if data is None:
             return _Secret(source.random(size))
         if len(data) != size:
             raise TpmError(TPM_RC_KEY_SIZE)
         return _Secret(data)
-    if attributes & TPMA_OBJECT_SENSITIVEDATAORIGIN:
-        return _Secret(source.random(hashes.size(public.name_alg)))
-    if attributes & (TPMA_OBJECT_SIGN | TPMA_OBJECT_DECRYPT) and len(data) > max_keyed_hash(parameters):
+    if data is None:
+        # The scheme's hash, for the sake of derived objects, which are the same on all TPMs.
+        details = parameters.scheme.details
+        return _Secret(source.random(hashes.size(public.name_alg if details is None else details.hash_alg)))
+    uses = public.object_attributes & (TPMA_OBJECT_SIGN | TPMA_OBJECT_DECRYPT)
+    if uses and len(data) > max_keyed_hash(parameters):
         raise TpmError(TPM_RC_SIZE)
     return _Secret(data)
 

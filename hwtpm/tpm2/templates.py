@@ -71,7 +71,7 @@ from hwtpm.tpm2.types.objects import (
 ASYMMETRIC: Final = (TPM_ALG_RSA, TPM_ALG_ECC)
 _USES: Final = TPMA_OBJECT_SIGN | TPMA_OBJECT_DECRYPT
 _PARENT: Final = TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT
-_LIMITED: Final = TPMA_OBJECT_FIRMWARELIMITED | TPMA_OBJECT_SVNLIMITED
+LIMITED: Final = TPMA_OBJECT_FIRMWARELIMITED | TPMA_OBJECT_SVNLIMITED
 _SIGNING: Final = {TPM_ALG_RSA: RSA_SIGNING_SCHEMES, TPM_ALG_ECC: ECC_SIGNING_SCHEMES}
 _DECRYPTION: Final = {TPM_ALG_RSA: RSA_ENCRYPTION_SCHEMES, TPM_ALG_ECC: ECC_KEY_EXCHANGES}
 _MAX_BLOCK: Final = 128  # octets of a keyed hash's secret, whatever its hash (Part 1, 24.7.5.1)
@@ -80,6 +80,11 @@ _MAX_BLOCK: Final = 128  # octets of a keyed hash's secret, whatever its hash (P
 def is_storage_parent(public: TPMT_PUBLIC) -> bool:
     """Tell whether an object with this area is a Storage Parent once it is loaded (Part 1, 22.1.5)."""
     return public.object_attributes & _PARENT == _PARENT and public.type != TPM_ALG_KEYEDHASH
+
+
+def is_storage_key(public: TPMT_PUBLIC) -> bool:
+    """Tell whether the area is that of a Storage Key with a Name, whose private part may be elsewhere."""
+    return is_storage_parent(public) and public.name_alg != TPM_ALG_NULL
 
 
 def protection(public: TPMT_PUBLIC) -> TPMT_SYM_DEF_OBJECT:
@@ -92,8 +97,15 @@ def protection(public: TPMT_PUBLIC) -> TPMT_SYM_DEF_OBJECT:
 
 
 def symmetric_unique(public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE) -> bytes:
-    """Return the unique value of a symmetric object: H(seedValue || sensitive) (Part 1, 24.5.3.2)."""
-    return hashes.digest(public.name_alg, sensitive.seed_value, sensitive.sensitive)
+    """Return the unique value of a symmetric object (Part 1, 24.5.3.2).
+
+    It is H(seedValue || sensitive), but HMAC(seedValue, sensitive) for a parent: the TPMs there are make it
+    so, and refuse to import a parent made otherwise.  `check_binding` takes both.
+    """
+    alg, seed, secret = public.name_alg, sensitive.seed_value, sensitive.sensitive
+    if public.object_attributes & _PARENT == _PARENT:
+        return hashes.hmac(alg, seed, secret)
+    return hashes.digest(alg, seed, secret)
 
 
 def check_auth_size(auth: bytes, public: TPMT_PUBLIC) -> None:
@@ -124,7 +136,7 @@ def check_creation(public: TPMT_PUBLIC, parent: Object | None, data_size: int) -
         if (attributes & TPMA_OBJECT_RESTRICTED and not origin
                 and attributes & (TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_FIXEDTPM)):
             raise TpmError(TPM_RC_ATTRIBUTES)
-    if attributes & _LIMITED:
+    if attributes & LIMITED:
         raise TpmError(TPM_RC_ATTRIBUTES)  # No hierarchy of this TPM is limited to a firmware or SVN.
     check_attributes(public, parent)
 
@@ -155,6 +167,9 @@ def check_attributes(public: TPMT_PUBLIC, parent: Object | None) -> None:
     wrong = wrong or (fixed_tpm and encrypted)
     if parent is not None and not parent.attributes & TPMA_OBJECT_FIXEDTPM:
         wrong = wrong or encrypted != bool(parent.attributes & TPMA_OBJECT_ENCRYPTEDDUPLICATION)
+    if parent is not None and parent.is_derivation_parent:
+        # Without this, the same key could be derived as one that stays on its TPM and as one that does not.
+        wrong = wrong or not fixed_parent or fixed_tpm != bool(parent.attributes & TPMA_OBJECT_FIXEDTPM)
     if attributes & TPMA_OBJECT_X509SIGN:
         wrong = wrong or public.type not in ASYMMETRIC or not attributes & TPMA_OBJECT_SIGN
     if wrong:
@@ -181,7 +196,7 @@ def check_scheme(public: TPMT_PUBLIC, parent: Object | None) -> None:
     if parent is not None and public.object_attributes & TPMA_OBJECT_FIXEDPARENT:
         if public.name_alg != parent.public.name_alg:
             raise TpmError(TPM_RC_HASH)
-        if symmetric != protection(parent.public):
+        if parent.is_derivation_parent or symmetric != protection(parent.public):
             raise TpmError(TPM_RC_SYMMETRIC)
 
 
@@ -306,5 +321,8 @@ def check_binding(found: Object) -> None:
         found.key  # noqa: B018 - making the key is the check
     elif public.name_alg == TPM_ALG_NULL:
         return
-    elif not hmac.compare_digest(unique, symmetric_unique(public, sensitive)):
-        raise TpmError(TPM_RC_BINDING)
+    else:
+        plain = hashes.digest(public.name_alg, sensitive.seed_value, sensitive.sensitive)
+        if not (hmac.compare_digest(unique, symmetric_unique(public, sensitive))
+                or hmac.compare_digest(unique, plain)):
+            raise TpmError(TPM_RC_BINDING)

@@ -39,7 +39,7 @@ def outer_wrap(alg: int, seed: bytes, cipher: TPMT_SYM_DEF_OBJECT, name: bytes, 
     encrypted data; without one it is zero and not sent, as duplication and credentials have it.
     """
     key = _symmetric_key(alg, seed, cipher, name)
-    body = symmetric.cfb_encrypt(cipher.algorithm, key, iv or bytes(symmetric.BLOCK), data)
+    body = symmetric.cfb_encrypt(cipher.algorithm, key, iv or _zero_iv(cipher), data)
     if iv is not None:
         body = len(iv).to_bytes(2, "big") + iv + body
     integrity = hashes.hmac(alg, _integrity_key(alg, seed), body, name)
@@ -53,13 +53,13 @@ def outer_unwrap(alg: int, seed: bytes, cipher: TPMT_SYM_DEF_OBJECT, name: bytes
     Raises TPM_RC_INTEGRITY before anything is decrypted; TPM_RC_INSUFFICIENT, TPM_RC_SIZE or TPM_RC_VALUE
     when the sizes inside do not fit.
     """
-    integrity, body = _take_sized(blob, MAX_DIGEST_SIZE)
+    integrity, body = take_sized(blob, MAX_DIGEST_SIZE)
     if not hmac.compare_digest(integrity, hashes.hmac(alg, _integrity_key(alg, seed), body, name)):
         raise TpmError(TPM_RC_INTEGRITY)
-    iv = bytes(symmetric.BLOCK)
+    iv = _zero_iv(cipher)
     if with_iv:
-        iv, body = _take_sized(body, symmetric.BLOCK)
-        if len(iv) != symmetric.BLOCK:
+        iv, body = take_sized(body, symmetric.BLOCK)
+        if len(iv) != symmetric.block_size(cipher.algorithm):
             raise TpmError(TPM_RC_VALUE)
     key = _symmetric_key(alg, seed, cipher, name)
     return symmetric.cfb_decrypt(cipher.algorithm, key, iv, body)
@@ -72,13 +72,18 @@ def protect(parent: Object, name: bytes, name_alg: int, sensitive: TPMT_SENSITIV
     The authValue is padded to the size of a digest of *name_alg*, so that its length does not show
     (Part 1, 24.7.3).
     """
-    padded = TPMT_SENSITIVE(
+    cipher = protection(parent.public)
+    return outer_wrap(parent.public.name_alg, _seed(parent), cipher, name,
+                      sensitive_area(name_alg, sensitive), random(symmetric.block_size(cipher.algorithm)))
+
+
+def sensitive_area(name_alg: int, sensitive: TPMT_SENSITIVE) -> bytes:
+    """Return the TPM2B_SENSITIVE that a private area or a duplicate holds, its authValue padded."""
+    area = encode(TPMT_SENSITIVE(
         sensitive.sensitive_type, sensitive.auth_value.ljust(hashes.size(name_alg), b"\0"),
         sensitive.seed_value, sensitive.sensitive,
-    )
-    area = encode(padded)
-    return outer_wrap(parent.public.name_alg, _seed(parent), protection(parent.public), name,
-                      len(area).to_bytes(2, "big") + area, random(symmetric.BLOCK))
+    ))
+    return len(area).to_bytes(2, "big") + area
 
 
 def unprotect(parent: Object, name: bytes, private: bytes) -> TPMT_SENSITIVE:
@@ -101,6 +106,10 @@ def _seed(parent: Object) -> bytes:
     return parent.sensitive.seed_value
 
 
+def _zero_iv(cipher: TPMT_SYM_DEF_OBJECT) -> bytes:
+    return bytes(symmetric.block_size(cipher.algorithm))
+
+
 def _symmetric_key(alg: int, seed: bytes, cipher: TPMT_SYM_DEF_OBJECT, name: bytes) -> bytes:
     assert cipher.key_bits is not None, "a parent has a symmetric algorithm"
     return kdfa(alg, seed, _STORAGE, name, b"", cipher.key_bits)
@@ -110,8 +119,33 @@ def _integrity_key(alg: int, seed: bytes) -> bytes:
     return kdfa(alg, seed, _INTEGRITY, b"", b"", hashes.size(alg) * 8)
 
 
-def _take_sized(blob: bytes, limit: int) -> tuple[bytes, bytes]:
-    """Split a TPM2B of at most *limit* octets from the front of *blob*."""
+def inner_wrap(alg: int, cipher: TPMT_SYM_DEF_OBJECT, key: bytes, name: bytes, area: bytes) -> bytes:
+    """Return *area* with its digest in front, both encrypted (Part 1, 20.3.2.2).
+
+    *alg* is the nameAlg of the object, *name* its Name.
+    """
+    integrity = hashes.digest(alg, area, name)
+    plain = len(integrity).to_bytes(2, "big") + integrity + area
+    return symmetric.cfb_encrypt(cipher.algorithm, key, _zero_iv(cipher), plain)
+
+
+def inner_unwrap(alg: int, cipher: TPMT_SYM_DEF_OBJECT, key: bytes, name: bytes, blob: bytes) -> bytes:
+    """Return the area that `inner_wrap` protected.
+
+    Raises TPM_RC_INTEGRITY when it is not of that *key* and *name*, and what `take_sized` does.
+    """
+    plain = symmetric.cfb_decrypt(cipher.algorithm, key, _zero_iv(cipher), blob)
+    integrity, area = take_sized(plain, MAX_DIGEST_SIZE)
+    if not hmac.compare_digest(integrity, hashes.digest(alg, area, name)):
+        raise TpmError(TPM_RC_INTEGRITY)
+    return area
+
+
+def take_sized(blob: bytes, limit: int) -> tuple[bytes, bytes]:
+    """Split a TPM2B of at most *limit* octets from the front of *blob*.
+
+    Raises TPM_RC_SIZE when it is longer, TPM_RC_INSUFFICIENT when *blob* is shorter than it says.
+    """
     size = int.from_bytes(blob[:2], "big")
     if len(blob) < 2:
         raise TpmError(TPM_RC_INSUFFICIENT)

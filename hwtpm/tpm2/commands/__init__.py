@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 
 _MODULES = (
-    "asymmetric", "attestation", "audit", "capability", "clock", "context", "dictionary_attack", "hashing",
-    "hierarchy", "nv", "object", "pcr", "persistent", "policy", "policy_authority", "primary", "random",
-    "sequence", "session", "signing", "startup", "symmetric", "testing",
+    "asymmetric", "attestation", "audit", "capability", "clock", "context", "create_loaded", "credential",
+    "dictionary_attack", "duplication", "hashing", "hierarchy", "nv", "object", "pcr", "persistent",
+    "policy", "policy_authority", "primary", "random", "sequence", "session", "signing", "startup",
+    "symmetric", "testing",
 )
 
 

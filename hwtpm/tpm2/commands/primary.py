@@ -7,7 +7,8 @@ from hwtpm.tpm2 import creation, templates
 from hwtpm.tpm2.context import Tpm, handles
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary, CreatePrimaryResponse
 from hwtpm.tpm2.state.objects import Object, qualified_name
-from hwtpm.tpm2.types.objects import TPMT_SENSITIVE
+from hwtpm.tpm2.types.algorithms import TPMS_SENSITIVE_CREATE
+from hwtpm.tpm2.types.objects import TPMT_PUBLIC, TPMT_SENSITIVE
 
 
 @handles
@@ -31,9 +32,24 @@ def create_primary(tpm: Tpm, cmd: CreatePrimary) -> CreatePrimaryResponse:
         templates.check_auth_size(given.user_auth, template)
     except TpmError as error:
         raise error.parameter(1) from None
-    primary = creation.create_primary(tpm, hierarchy, template, given.data)
+    made = make_primary(tpm, hierarchy, template, given)
 
     # Internal Data Update
+    handle = tpm.objects.add(made)
+
+    # Command Output
+    public = made.public
+    data, digest = creation.creation_data(tpm, hierarchy, public.name_alg, cmd.creation_pcr, cmd.outside_info)
+    ticket = creation.creation_ticket(tpm, hierarchy, made.name, digest)
+    return CreatePrimaryResponse(handle, public, data, digest, ticket, made.name)
+
+
+def make_primary(tpm: Tpm, hierarchy: int, template: TPMT_PUBLIC, given: TPMS_SENSITIVE_CREATE) -> Object:
+    """Return the primary object of a template that `templates.check_creation` has passed; it is not loaded.
+
+    Raises what `creation.create_primary` does.
+    """
+    primary = creation.create_primary(tpm, hierarchy, template, given.data)
     public, name = primary.public, primary.name
     auth = given.user_auth.rstrip(b"\0")
     sensitive = TPMT_SENSITIVE(public.type, auth, primary.seed_value, primary.sensitive)
@@ -41,9 +57,4 @@ def create_primary(tpm: Tpm, cmd: CreatePrimary) -> CreatePrimaryResponse:
                   qualified_name=qualified_name(hierarchy.to_bytes(4, "big"), public.name_alg, name))
     if primary.key is not None:
         made.key = primary.key
-    handle = tpm.objects.add(made)
-
-    # Command Output
-    data, digest = creation.creation_data(tpm, hierarchy, public.name_alg, cmd.creation_pcr, cmd.outside_info)
-    ticket = creation.creation_ticket(tpm, hierarchy, name, digest)
-    return CreatePrimaryResponse(handle, public, data, digest, ticket, name)
+    return made

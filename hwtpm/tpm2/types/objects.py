@@ -143,7 +143,8 @@ TPM2B_SENSITIVE = Annotated[TPMT_SENSITIVE | None, Boxed(optional=True)]
 
 SIZE_OF_SENSITIVE = 2 + 2 * SIZE_OF_2B_DIGEST + 2 + max(RSA_PRIVATE_SIZE, profile.MAX_SYM_DATA)
 # Two integrity values and a TPM2B_SENSITIVE.
-TPM2B_PRIVATE = Annotated[bytes, Sized(2 * SIZE_OF_2B_DIGEST + 2 + SIZE_OF_SENSITIVE)]
+MAX_PRIVATE = 2 * SIZE_OF_2B_DIGEST + 2 + SIZE_OF_SENSITIVE
+TPM2B_PRIVATE = Annotated[bytes, Sized(MAX_PRIVATE)]
 
 # 12.4 Credentials
 
