@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hwtpm.errors import TpmError
+from hwtpm.tpm2.state.pcr import ATTRIBUTES
 from hwtpm.tpm2.types.attributes import (
     TPMA_NV_AUTHREAD,
     TPMA_NV_AUTHWRITE,
@@ -214,6 +215,8 @@ def policy_usable(tpm: Tpm, handle: int, role: str, code: int) -> bool:
             return False
         wanted = TPMA_NV_POLICYWRITE if code in _NV_WRITES else TPMA_NV_POLICYREAD
         return needs_policy(tpm, handle, role) or bool(index.attributes & wanted)
+    if kind == TPM_HT_PCR:
+        return ATTRIBUTES[handle].grouped
     return bool(policy(tpm, handle)[1])
 
 

@@ -213,7 +213,7 @@ def test_pcr_properties_follow_the_localities() -> None:
     assert found[c.TPM_PT_PCR_RESET_L4] == 0x7E0000
     assert found[c.TPM_PT_PCR_NO_INCREMENT] == 0xE10000
     assert found[c.TPM_PT_PCR_DRTM_RESET] == 0x7E0000
-    assert found[c.TPM_PT_PCR_POLICY] == found[c.TPM_PT_PCR_AUTH] == 0
+    assert found[c.TPM_PT_PCR_POLICY] == found[c.TPM_PT_PCR_AUTH] == 0x700000
 
 
 def test_policies_of_the_permanent_handles() -> None:

@@ -72,11 +72,12 @@ _EVERY_KIND: Final = {
 }
 _RSA_ENCRYPTION = dict.fromkeys(profile.RSA_ENCRYPTION_SCHEMES, _A | _ENC)
 _SIGNING = dict.fromkeys(profile.RSA_SIGNING_SCHEMES | profile.ECC_SIGNING_SCHEMES, _A | _SIGN)
-_EXCHANGES = dict.fromkeys(profile.ECC_KEY_EXCHANGES, _A | _M)
+_EXCHANGES = {alg: _A | _M | _SIGNING.get(alg, 0) for alg in profile.ECC_KEY_EXCHANGES}
 ALGORITHMS: Final[dict[int, int]] = dict(sorted({
     **_EVERY_KIND, **_RSA_ENCRYPTION, **_SIGNING, **_EXCHANGES,
     **dict.fromkeys(profile.HASHES, _H), **dict.fromkeys(profile.SYMMETRIC, _S),
-    **dict.fromkeys(profile.SYM_MODES, _S | _ENC), **dict.fromkeys(profile.KDFS, _H | _M),
+    **dict.fromkeys(profile.SYM_MODES, _S | _ENC), **dict.fromkeys(profile.MAC_SCHEMES, _S | _SIGN),
+    **dict.fromkeys(profile.KDFS, _H | _M),
 }.items()))
 """Every implemented algorithm with its TPMA_ALGORITHM, in ascending order."""
 
@@ -312,8 +313,8 @@ _PCR_PROPERTIES: Final[dict[int, Callable[[pcr.Attributes], bool]]] = {
     c.TPM_PT_PCR_RESET_L4: _resettable(4),
     c.TPM_PT_PCR_NO_INCREMENT: lambda a: not a.counted,
     c.TPM_PT_PCR_DRTM_RESET: lambda a: a.dynamic,
-    c.TPM_PT_PCR_POLICY: lambda a: False,
-    c.TPM_PT_PCR_AUTH: lambda a: False,
+    c.TPM_PT_PCR_POLICY: lambda a: a.grouped,
+    c.TPM_PT_PCR_AUTH: lambda a: a.grouped,
 }
 
 

@@ -90,6 +90,7 @@ def change_pps(tpm: Tpm, cmd: ChangePPS) -> Empty:
     tpm.hierarchies.new_seed(TPM_RH_PLATFORM, tpm.random)
     tpm.hierarchies.new_proof(TPM_RH_PLATFORM, tpm.random)
     tpm.hierarchies.set_policy(TPM_RH_PLATFORM, TPM_ALG_NULL, b"")
+    tpm.pcrs.set_policy(TPM_ALG_NULL, b"")
     _flush(tpm, TPM_RH_PLATFORM)
     # Command Output
     return Empty()
@@ -127,6 +128,7 @@ def clear(tpm: Tpm, cmd: Clear) -> Empty:
     tpm.lockout.defaults()
     tpm.clock.clear()
     tpm.audit.clear()
+    tpm.pcrs.set_auth(b"")
     tpm.pcrs.count_change()
     # Command Output
     return Empty()

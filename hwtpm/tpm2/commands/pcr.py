@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from hwtpm.crypto import hashes
+from hwtpm.errors import TpmError
 from hwtpm.tpm2.context import Tpm, handles
+from hwtpm.tpm2.profile import DIGEST_SIZE, IMPLEMENTATION_PCR
 from hwtpm.tpm2.requests.command import Empty
 from hwtpm.tpm2.requests.pcr import (
+    PCRAllocate,
+    PCRAllocateResponse,
     PCREvent,
     PCREventResponse,
     PCRExtend,
     PCRRead,
     PCRReadResponse,
     PCRReset,
+    PCRSetAuthPolicy,
+    PCRSetAuthValue,
 )
+from hwtpm.tpm2.state.pcr import ATTRIBUTES
+from hwtpm.tpm2.types.base import YES
+from hwtpm.tpm2.types.constants import TPM_ALG_NULL, TPM_RC_SIZE, TPM_RC_VALUE
 from hwtpm.tpm2.types.handles import PCR_FIRST, TPM_RH_NULL
 from hwtpm.tpm2.types.structures import TPMT_HA
 
@@ -64,5 +73,58 @@ def pcr_reset(tpm: Tpm, cmd: PCRReset) -> Empty:
     tpm.pcrs.check_reset(index, tpm.locality)
     # Internal Data Update
     tpm.pcrs.reset(index)
+    # Command Output
+    return Empty()
+
+
+@handles
+def pcr_allocate(tpm: Tpm, cmd: PCRAllocate) -> PCRAllocateResponse:
+    """The banks of the selections are allocated from the next power-on.  Part 3, 22.5.
+
+    There is room for every PCR in every bank.
+    TPM_RC_PCR: no bank would have the PCR of the H-CRTM, or none that of the D-RTM.
+    """
+    # Input Validation
+    allocation = tpm.pcrs.plan(cmd.pcr_allocation)
+    # Internal Data Update
+    tpm.pcrs.allocate(allocation)
+    if tpm.power.saved:
+        tpm.power.nullify()  # What was kept cannot be resumed in other banks.
+    # Command Output
+    needed = sum(mask.bit_count() * DIGEST_SIZE[alg] for alg, mask in allocation.items())
+    available = IMPLEMENTATION_PCR * sum(DIGEST_SIZE.values())
+    return PCRAllocateResponse(YES, IMPLEMENTATION_PCR, needed, available)
+
+
+@handles
+def pcr_set_auth_policy(tpm: Tpm, cmd: PCRSetAuthPolicy) -> Empty:
+    """The PCRs of the group have the policy, or none.  Part 3, 22.6.
+
+    TPM_RC_SIZE (parameter 1): the policy is not a digest of the algorithm, or not empty without one.
+    TPM_RC_VALUE (parameter 3): the PCR is not one of the group.
+    """
+    # Input Validation
+    size = 0 if cmd.hash_alg == TPM_ALG_NULL else hashes.size(cmd.hash_alg)
+    if len(cmd.auth_policy) != size:
+        raise TpmError(TPM_RC_SIZE).parameter(1)
+    if not ATTRIBUTES[cmd.pcr_num - PCR_FIRST].grouped:
+        raise TpmError(TPM_RC_VALUE).parameter(3)
+    # Internal Data Update
+    tpm.pcrs.set_policy(cmd.hash_alg, cmd.auth_policy)
+    # Command Output
+    return Empty()
+
+
+@handles
+def pcr_set_auth_value(tpm: Tpm, cmd: PCRSetAuthValue) -> Empty:
+    """The PCRs of the group have the authValue.  Part 3, 22.7.
+
+    TPM_RC_VALUE: the PCR is not one of the group.
+    """
+    # Input Validation
+    if not ATTRIBUTES[cmd.pcr_handle - PCR_FIRST].grouped:
+        raise TpmError(TPM_RC_VALUE)
+    # Internal Data Update
+    tpm.pcrs.set_auth(cmd.auth)
     # Command Output
     return Empty()

@@ -10,11 +10,13 @@ from hwtpm.tpm2.state.owner import Start
 from hwtpm.tpm2.types.constants import (
     TPM_RC_FAILURE,
     TPM_RC_LOCALITY,
+    TPM_RC_TYPE,
     TPM_RC_VALUE,
     TPM_SU_STATE,
 )
 
 _LOCALITIES = (0, 3)  # PC Client PTP 1.06, 4.5: the static root of trust, and an H-CRTM
+_HCRTM = 4  # the locality of an H-CRTM that measured before the Startup
 
 
 @handles
@@ -23,10 +25,12 @@ def startup(tpm: Tpm, cmd: Startup) -> Empty:
     # Input Validation
     if tpm.locality not in _LOCALITIES:
         raise TpmError(TPM_RC_LOCALITY)
+    # What measured before the Startup counts as the locality that it came from.
+    locality = _HCRTM if tpm.pcrs.launched else tpm.locality
     if cmd.startup_type == TPM_SU_STATE:
-        if power.orderly != TPM_SU_STATE:
+        if power.orderly != TPM_SU_STATE or (power.locality == _HCRTM) != tpm.pcrs.launched:
             raise TpmError(TPM_RC_VALUE).parameter(1)
-        if power.locality != tpm.locality:
+        if power.locality != locality:
             raise TpmError(TPM_RC_LOCALITY)
         start = Start.RESUME
     else:
@@ -48,13 +52,20 @@ def startup(tpm: Tpm, cmd: Startup) -> Empty:
     tpm.clock.start(start, orderly)
     for owner in tpm.owners:
         owner.startup(start)
-    power.begin(start, tpm.locality)
+    power.begin(start, locality)
     # Command Output
     return Empty()
 
 
 @handles
 def shutdown(tpm: Tpm, cmd: Shutdown) -> Empty:
+    """What the next Startup needs is kept.  Part 3, 9.4.
+
+    TPM_RC_TYPE (parameter 1): the state cannot be kept, because TPM2_PCR_Allocate has succeeded.
+    """
+    # Input Validation
+    if cmd.shutdown_type == TPM_SU_STATE and tpm.pcrs.reallocated:
+        raise TpmError(TPM_RC_TYPE).parameter(1)
     # Internal Data Update
     tpm.clock.shutdown()
     tpm.nv.shutdown()

@@ -9,6 +9,7 @@ from hwtpm.crypto import hashes
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.profile import (
     DIGEST_SIZE,
+    DRTM_PCR,
     HCRTM_PCR,
     IMPLEMENTATION_PCR,
     MAX_DIGEST_SIZE,
@@ -17,12 +18,13 @@ from hwtpm.tpm2.profile import (
 )
 from hwtpm.tpm2.state.owner import Owner, Start
 from hwtpm.tpm2.types.base import UINT8, UINT16, UINT32
-from hwtpm.tpm2.types.constants import TPM_ALG_NULL, TPM_RC_LOCALITY
+from hwtpm.tpm2.types.constants import TPM_ALG_NULL, TPM_RC_LOCALITY, TPM_RC_PCR
 from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION, TPMT_HA
-from hwtpm.wire import ListOf, Sized, Wire, decode, encode
+from hwtpm.wire import SECRET, ListOf, Sized, Wire, decode, encode
 
 _FORMAT: Final = 1
 ALL_PCRS: Final = (1 << IMPLEMENTATION_PCR) - 1
+_HCRTM_LOCALITY: Final = 4  # what PCR 0 starts with after an H-CRTM
 
 
 class Attributes(NamedTuple):
@@ -32,6 +34,7 @@ class Attributes(NamedTuple):
     counted: bool  # a change increments pcrUpdateCounter
     reset: int  # localities that may reset it
     extend: int  # localities that may extend it
+    grouped: bool = False  # it shares the group's policy and authValue
 
     @property
     def dynamic(self) -> bool:
@@ -45,9 +48,11 @@ ATTRIBUTES: Final = (
     Attributes(False, True, 0x10, 0x1C),  # 17: DRTM
     Attributes(False, True, 0x10, 0x1C),
     Attributes(False, True, 0x10, 0x0C),
-    Attributes(False, True, 0x1C, 0x0E),  # 20: trusted operating system
-    Attributes(False, False, 0x1C, 0x04),
-    Attributes(False, False, 0x1C, 0x04),
+    # The trusted operating system's.  The PC Client profile leaves open whether they have a policy and an
+    # authValue; in the reference platform they do.
+    Attributes(False, True, 0x1C, 0x0E, True),
+    Attributes(False, False, 0x1C, 0x04, True),
+    Attributes(False, False, 0x1C, 0x04, True),
     Attributes(False, False, 0x0F, 0x1F),  # 23: applications
 )
 _SAVED: Final = tuple(index for index, attributes in enumerate(ATTRIBUTES) if attributes.saved)
@@ -61,6 +66,9 @@ class _Bank(Wire):
 class _Permanent(Wire):
     version: UINT8
     banks: Annotated[list[_Bank], ListOf(255, prefix="B")]
+    next_banks: Annotated[list[_Bank], ListOf(255, prefix="B")]
+    policy_alg: UINT16
+    policy: Annotated[bytes, Sized(MAX_DIGEST_SIZE, prefix="B")]
 
 
 class _Values(Wire):
@@ -71,13 +79,15 @@ class _Values(Wire):
 class _Volatile(Wire):
     version: UINT8
     counter: UINT32
+    auth: Annotated[bytes, Sized(MAX_DIGEST_SIZE, prefix="B"), SECRET]
     banks: Annotated[list[_Values], ListOf(255, prefix="B")]
 
 
 class Pcrs(Owner):
     """The PCRs, in banks by hash algorithm.  The allocation is permanent; the values are volatile.
 
-    `allocation` gives the mask of a bank's PCRs (bit n for PCR n), in the order of TPM_CAP_PCRS.
+    `allocation` gives the mask of a bank's PCRs (bit n for PCR n), in the order of TPM_CAP_PCRS.  `launched`
+    tells that an H-CRTM measured itself into its PCR before the Startup.
     """
 
     TAG: ClassVar[bytes] = b"pcrs"
@@ -86,7 +96,11 @@ class Pcrs(Owner):
         super().__init__()
         self.allocation: dict[int, int] = dict.fromkeys(PCR_BANKS, ALL_PCRS)
         self.banks = {alg: [bytes(DIGEST_SIZE[alg])] * IMPLEMENTATION_PCR for alg in self.allocation}
+        self._next_allocation: dict[int, int] = {}  # what waits for the next power-on, if anything does
+        self._policy = (TPM_ALG_NULL, b"")
+        self._auth = b""
         self.counter = 0  # pcrUpdateCounter
+        self.launched = False
         self.startup_locality = 0  # of the Startup; the H-CRTM PCR starts with it
         self._initialize(range(IMPLEMENTATION_PCR))
 
@@ -154,17 +168,77 @@ class Pcrs(Owner):
 
     def reset(self, index: int) -> None:
         """The PCR is zero in every bank; the change counts once, whatever the number of banks."""
-        for alg, bank in self.banks.items():
-            bank[index] = bytes(DIGEST_SIZE[alg])
+        self._set(index, 0)
         self._changed(index)
 
     def auth(self, handle: int) -> bytes:
-        """Return the authValue of a PCR: empty, because the platform has no group of PCRs with one."""
-        return b""
+        """Return the authValue of a PCR; empty for one outside the group."""
+        return self._auth if ATTRIBUTES[handle].grouped else b""
+
+    def set_auth(self, auth_value: bytes) -> None:
+        """The PCRs of the group have the authValue; trailing zeros are removed."""
+        self._auth = auth_value.rstrip(b"\0")
 
     def policy(self, handle: int) -> tuple[int, bytes]:
-        """Return the policy of a PCR: none, because the platform has no group of PCRs with one."""
-        return TPM_ALG_NULL, b""
+        """Return algorithm and digest of the policy of a PCR; (TPM_ALG_NULL, empty) if there is none."""
+        return self._policy if ATTRIBUTES[handle].grouped else (TPM_ALG_NULL, b"")
+
+    def set_policy(self, alg: int, digest: bytes) -> None:
+        """The PCRs of the group have the policy; TPM_ALG_NULL and an empty digest remove it."""
+        self._policy = (alg, digest)
+        self.touch()
+
+    def plan(self, selections: Iterable[TPMS_PCR_SELECTION]) -> dict[int, int]:
+        """Return the allocation with the banks of *selections* as they ask, the last for each algorithm.
+
+        Raises TPM_RC_PCR when no bank would have the H-CRTM's PCR or the D-RTM's (Part 3, 22.5).
+        """
+        masks = dict(self.allocation)
+        for chosen in selections:
+            masks[chosen.hash] = int.from_bytes(chosen.pcr_select, "little") & ALL_PCRS
+        for index in (HCRTM_PCR, DRTM_PCR):
+            if not any(mask >> index & 1 for mask in masks.values()):
+                raise TpmError(TPM_RC_PCR)
+        return {alg: mask for alg, mask in sorted(masks.items()) if mask or alg in self.allocation}
+
+    def allocate(self, allocation: dict[int, int]) -> None:
+        """The PCRs have *allocation* from the next power-on."""
+        self._next_allocation = allocation
+        self.touch()
+
+    @property
+    def reallocated(self) -> bool:
+        """Another allocation waits for the next power-on."""
+        return bool(self._next_allocation)
+
+    def apply_allocation(self) -> None:
+        """The allocation that waited is in place; its PCRs have no values before a Startup."""
+        if self.reallocated:
+            self.allocation, self._next_allocation = self._next_allocation, {}
+            self.banks = {alg: [bytes(DIGEST_SIZE[alg])] * IMPLEMENTATION_PCR for alg in self.allocation}
+            self.touch()
+
+    def launch(self, digests: Iterable[TPMT_HA]) -> None:
+        """A dynamic launch measured *digests*: its PCRs are zero, and the first is extended (Part 3, 22.11).
+
+        Only the extension counts as a change.
+        """
+        for index, attributes in enumerate(ATTRIBUTES):
+            if attributes.dynamic:
+                self._set(index, 0)
+        self.extend(DRTM_PCR, digests)
+
+    def launch_early(self, digests: Iterable[TPMT_HA]) -> None:
+        """The H-CRTM measured *digests* before the Startup: PCR 0 is 4, then extended (Part 3, 22.11)."""
+        self.apply_allocation()
+        self.launched = True
+        self._set(HCRTM_PCR, _HCRTM_LOCALITY)
+        self.extend(HCRTM_PCR, digests)
+
+    def _set(self, index: int, value: int) -> None:
+        """The PCR has *value* in every bank, as a big-endian number."""
+        for alg, bank in self.banks.items():
+            bank[index] = value.to_bytes(DIGEST_SIZE[alg], "big")
 
     def count_change(self) -> None:
         """Policies that looked at PCRs are void, as after TPM2_Clear (Part 3, 24.6)."""
@@ -177,37 +251,45 @@ class Pcrs(Owner):
     def _initialize(self, indices: Iterable[int]) -> None:
         """Give the PCRs their values after a reset: ones if a dynamic launch resets them, else zeros."""
         for index in indices:
-            for alg, bank in self.banks.items():
-                size = DIGEST_SIZE[alg]
-                if ATTRIBUTES[index].dynamic:
-                    bank[index] = b"\xff" * size
-                elif index == HCRTM_PCR:
-                    bank[index] = self.startup_locality.to_bytes(size, "big")
-                else:
-                    bank[index] = bytes(size)
+            if ATTRIBUTES[index].dynamic:
+                for alg, bank in self.banks.items():
+                    bank[index] = b"\xff" * DIGEST_SIZE[alg]
+            elif index != HCRTM_PCR:
+                self._set(index, 0)
+            elif not self.launched:
+                self._set(index, self.startup_locality)
             self._changed(index)
 
     def startup(self, start: Start) -> None:
         """PCRs take their initial values, but those that a TPM Resume keeps."""
         if start is Start.RESET:
             self.counter = 0
+            self.apply_allocation()
+        if start is not Start.RESUME:
+            self._auth = b""
         self._initialize(i for i, a in enumerate(ATTRIBUTES) if start is not Start.RESUME or not a.saved)
 
     def save(self) -> bytes:
-        """Return version and the allocation."""
-        return encode(_Permanent(_FORMAT, [_Bank(alg, mask) for alg, mask in self.allocation.items()]))
+        """Return version, the allocation, what waits for the next power-on (or nothing) and the policy."""
+        return encode(_Permanent(
+            _FORMAT, [_Bank(alg, mask) for alg, mask in self.allocation.items()],
+            [_Bank(alg, mask) for alg, mask in self._next_allocation.items()], *self._policy,
+        ))
 
     def restore(self, state: bytes) -> None:
         found = decode(_Permanent, state)
-        if found.version != _FORMAT or any(bank.alg not in DIGEST_SIZE for bank in found.banks):
+        if found.version != _FORMAT or any(
+                bank.alg not in DIGEST_SIZE for bank in (*found.banks, *found.next_banks)):
             raise ValueError(f"PCR allocation of version {found.version}")
         self.allocation = {bank.alg: bank.allocated for bank in found.banks}
+        self._next_allocation = {bank.alg: bank.allocated for bank in found.next_banks}
+        self._policy = (found.policy_alg, found.policy)
         self.banks = {alg: self.banks.get(alg, [bytes(DIGEST_SIZE[alg])] * IMPLEMENTATION_PCR)
                       for alg in self.allocation}
 
     def save_volatile(self) -> bytes:
-        """Return version, pcrUpdateCounter and the values that a TPM Resume restores."""
-        return encode(_Volatile(_FORMAT, self.counter, [
+        """Return version, pcrUpdateCounter, the group's authValue, the values that a TPM Resume restores."""
+        return encode(_Volatile(_FORMAT, self.counter, self._auth, [
             _Values(alg, [bank[index] for index in _SAVED]) for alg, bank in self.banks.items()
         ]))
 
@@ -220,7 +302,7 @@ class Pcrs(Owner):
         )
         if found.version != _FORMAT or not whole:
             raise ValueError(f"PCR values of version {found.version}")
-        self.counter = found.counter
+        self.counter, self._auth = found.counter, found.auth
         for alg, values in saved.items():
             for index, value in zip(_SAVED, values, strict=True):
                 self.banks[alg][index] = value
