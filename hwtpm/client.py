@@ -74,7 +74,8 @@ class Session:
         if self.symmetric.algorithm == TPM_ALG_XOR:
             return kdf.xor_obfuscate(self.auth_hash, key, newer, older, data)
         bits = self.symmetric.key_bits or 0
-        material = kdf.kdfa(self.auth_hash, key, b"CFB", newer, older, bits + 128)
+        width = symmetric.block_size(self.symmetric.algorithm) * 8
+        material = kdf.kdfa(self.auth_hash, key, b"CFB", newer, older, bits + width)
         cipher = symmetric.cfb_encrypt if encrypt else symmetric.cfb_decrypt
         return cipher(self.symmetric.algorithm, material[: bits // 8], material[bits // 8 :], data)
 

@@ -13,7 +13,7 @@ from hwtpm.tpm2.profile import CONTEXT_INTEGRITY_HASH_ALG, FIRMWARE_VERSION_1, F
 from hwtpm.tpm2.schemes import Chosen
 from hwtpm.tpm2.state.objects import Object
 from hwtpm.tpm2.types.algorithms import TPMT_SIGNATURE
-from hwtpm.tpm2.types.constants import TPM_ALG_NULL, TPM_GENERATED_VALUE
+from hwtpm.tpm2.types.constants import TPM_ALG_ECDAA, TPM_ALG_NULL, TPM_GENERATED_VALUE
 from hwtpm.tpm2.types.handles import TPM_RH_ENDORSEMENT, TPM_RH_NULL, TPM_RH_OWNER, TPM_RH_PLATFORM
 from hwtpm.tpm2.types.structures import (
     TPMS_ATTEST,
@@ -52,11 +52,16 @@ def attest(tpm: Tpm, key: Object | None, chosen: Chosen, kind: int, attested: At
         firmware = (firmware + version) & 0xFFFFFFFFFFFFFFFF
         clock.reset_count = (clock.reset_count + reset) & 0xFFFFFFFF
         clock.restart_count = (clock.restart_count + restart) & 0xFFFFFFFF
-    octets = encode(TPMS_ATTEST(TPM_GENERATED_VALUE, kind, signer, qualifying_data, clock, firmware,
-                                attested))
+    # What an anonymous signer signs names neither it nor the caller (Part 1, 44.3.3.3).
+    anonymous = chosen.alg == TPM_ALG_ECDAA
+    names = (b"", b"") if anonymous else (signer, qualifying_data)
+    octets = encode(TPMS_ATTEST(TPM_GENERATED_VALUE, kind, *names, clock, firmware, attested))
     if key is None:
-        return octets, schemes.sign(None, chosen, b"")
-    signature = schemes.sign(key, chosen, hashes.digest(chosen[1], octets))
+        return octets, schemes.sign(tpm, None, chosen, b"")
+    digest = hashes.digest(chosen.hash_alg, octets)
+    if anonymous:
+        digest = hashes.digest(chosen.hash_alg, qualifying_data, digest)
+    signature = schemes.sign(tpm, key, chosen, digest)
     # A Clock that has been signed must not come again, as it would after an orderly Shutdown before this.
     if tpm.power.orderly is not None:
         tpm.power.nullify()

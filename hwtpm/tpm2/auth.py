@@ -475,6 +475,7 @@ def _crypt(tpm: Tpm, use: Use, newer: bytes, older: bytes, data: bytes, *, encry
     if definition.algorithm == TPM_ALG_XOR:
         return kdf.xor_obfuscate(session.auth_hash, key, newer, older, data)
     bits = definition.key_bits or 0
-    material = kdf.kdfa(session.auth_hash, key, b"CFB", newer, older, bits + 128)
+    width = symmetric.block_size(definition.algorithm) * 8
+    material = kdf.kdfa(session.auth_hash, key, b"CFB", newer, older, bits + width)
     cipher = symmetric.cfb_encrypt if encrypt else symmetric.cfb_decrypt
     return cipher(definition.algorithm, material[: bits // 8], material[bits // 8 :], data)

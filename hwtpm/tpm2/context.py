@@ -11,6 +11,7 @@ from hwtpm.errors import TpmError
 from hwtpm.tpm2.requests.command import Command, response_of
 from hwtpm.tpm2.state.audit import Audit
 from hwtpm.tpm2.state.clock import Clock
+from hwtpm.tpm2.state.commits import Commits
 from hwtpm.tpm2.state.hierarchy import Hierarchies
 from hwtpm.tpm2.state.lockout import Lockout
 from hwtpm.tpm2.state.nv import NvMemory
@@ -41,9 +42,10 @@ class Tpm:
         self.sessions = Sessions()
         self.nv = NvMemory()
         self.audit = Audit()
+        self.commits = Commits(self.random)
         self.owners: tuple[Owner, ...] = (
             self.power, self.clock, self.hierarchies, self.lockout, self.pcrs, self.objects, self.sessions,
-            self.nv, self.audit,
+            self.nv, self.audit, self.commits,
         )
         self.locality = 0
         self.cancel_requested = False  # set from another thread, cleared when a command begins

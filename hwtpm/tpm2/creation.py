@@ -11,14 +11,20 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from hwtpm.crypto import hashes
+from hwtpm.crypto import hashes, symmetric
 from hwtpm.crypto.errors import Cancelled
 from hwtpm.crypto.kdf import kdfa
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.context import Tpm
 from hwtpm.tpm2.profile import CONTEXT_INTEGRITY_HASH_ALG, RSA_DEFAULT_PUBLIC_EXPONENT
 from hwtpm.tpm2.state.objects import Object, Primary, public_name
-from hwtpm.tpm2.templates import ASYMMETRIC, is_storage_parent, max_keyed_hash, symmetric_unique
+from hwtpm.tpm2.templates import (
+    ASYMMETRIC,
+    check_cipher_key,
+    is_storage_parent,
+    max_keyed_hash,
+    symmetric_unique,
+)
 from hwtpm.tpm2.types.algorithms import TPMS_ECC_POINT, TPMS_SENSITIVE_CREATE, TPMS_SYMCIPHER_PARMS
 from hwtpm.tpm2.types.attributes import (
     TPMA_OBJECT_DECRYPT,
@@ -27,8 +33,8 @@ from hwtpm.tpm2.types.attributes import (
 )
 from hwtpm.tpm2.types.constants import (
     TPM_ALG_NULL,
+    TPM_ALG_TDES,
     TPM_RC_CANCELED,
-    TPM_RC_KEY_SIZE,
     TPM_RC_NO_RESULT,
     TPM_RC_RANGE,
     TPM_RC_SIZE,
@@ -172,9 +178,8 @@ def _secret(public: TPMT_PUBLIC, data: bytes | None, source: Source) -> _Secret:
         assert parameters.sym.key_bits is not None
         size = parameters.sym.key_bits // 8
         if data is None:
-            return _Secret(source.random(size))
-        if len(data) != size:
-            raise TpmError(TPM_RC_KEY_SIZE)
+            return _Secret(_cipher_key(parameters.sym.algorithm, size, source))
+        check_cipher_key(parameters.sym, data)
         return _Secret(data)
     if data is None:
         # The scheme's hash, for the sake of derived objects, which are the same on all TPMs.
@@ -184,6 +189,15 @@ def _secret(public: TPMT_PUBLIC, data: bytes | None, source: Source) -> _Secret:
     if uses and len(data) > max_keyed_hash(parameters):
         raise TpmError(TPM_RC_SIZE)
     return _Secret(data)
+
+
+def _cipher_key(alg: int, size: int, source: Source) -> bytes:
+    key = source.random(size)
+    if alg == TPM_ALG_TDES:
+        while not symmetric.is_tdes_key(key):
+            key = source.random(size)
+        key = symmetric.with_parity(key)
+    return key
 
 
 def _rsa(parameters: TPMS_RSA_PARMS, source: Source) -> _Secret:

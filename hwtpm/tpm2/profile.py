@@ -9,19 +9,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from hwtpm.crypto import ids
+from hwtpm.crypto import hashes, ids
 
 # Algorithms.
 
-HASHES: Final = frozenset({ids.SHA1, ids.SHA256, ids.SHA384, ids.SHA512})
-DIGEST_SIZE: Final = {ids.SHA1: 20, ids.SHA256: 32, ids.SHA384: 48, ids.SHA512: 64}
+# SHA-1, SHA-2, SHA-3, and SM3 where the OpenSSL underneath has it.
+HASHES: Final = frozenset(hashes.ALGORITHMS)
+DIGEST_SIZE: Final = {alg: hashes.size(alg) for alg in hashes.ALGORITHMS}
 MAX_DIGEST_SIZE: Final = 64
 HASH_COUNT: Final = len(HASHES)
 PCR_BANKS: Final = (ids.SHA1, ids.SHA256, ids.SHA384)  # in the order of TPM_CAP_PCRS
 
-SYMMETRIC: Final = frozenset({ids.AES})  # block ciphers
+SYMMETRIC: Final = frozenset({ids.TDES, ids.AES, ids.CAMELLIA})  # block ciphers
 SYM_MODES: Final = frozenset({ids.CTR, ids.OFB, ids.CBC, ids.CFB, ids.ECB})
+MAC_SCHEMES: Final = frozenset({ids.CMAC})  # of block ciphers
 AES_KEY_BITS: Final = frozenset({128, 192, 256})
+CAMELLIA_KEY_BITS: Final = frozenset({128, 192, 256})
+TDES_KEY_BITS: Final = frozenset({128, 192})  # parity included
 MAX_SYM_KEY_BITS: Final = 256
 MAX_SYM_KEY_BYTES: Final = 32
 MAX_SYM_KEY: Final = MAX_SYM_KEY_BYTES
@@ -33,16 +37,17 @@ RSA_KEY_BITS: Final = frozenset({1024, 2048, 3072, 4096})
 MAX_RSA_KEY_BITS: Final = 4096
 MAX_RSA_KEY_BYTES: Final = MAX_RSA_KEY_BITS // 8
 RSA_DEFAULT_PUBLIC_EXPONENT: Final = 65537
-ECC_CURVES: Final = (ids.NIST_P256, ids.NIST_P384, ids.NIST_P521)
-MAX_ECC_KEY_BYTES: Final = 66
+ECC_CURVES: Final = (ids.NIST_P192, ids.NIST_P224, ids.NIST_P256, ids.NIST_P384, ids.NIST_P521,
+                     ids.BN_P256, ids.BN_P638, ids.SM2_P256)
+MAX_ECC_KEY_BYTES: Final = 80
 # TPM_ALG_RSASSA, RSAPSS, RSAES, OAEP.
 RSA_SIGNING_SCHEMES: Final = frozenset({0x0014, 0x0016})
 RSA_ENCRYPTION_SCHEMES: Final = frozenset({0x0015, 0x0017})
-# TPM_ALG_ECDSA; TPM_ALG_ECDH.
-ECC_SIGNING_SCHEMES: Final = frozenset({0x0018})
-ECC_KEY_EXCHANGES: Final = frozenset({0x0019})
-# TPM_ALG_MGF1, KDF1_SP800_56A, KDF1_SP800_108.
-KDFS: Final = frozenset({0x0007, 0x0020, 0x0022})
+# TPM_ALG_ECDSA, ECDAA, SM2, ECSCHNORR; TPM_ALG_ECDH, SM2, ECMQV.
+ECC_SIGNING_SCHEMES: Final = frozenset({0x0018, 0x001A, 0x001B, 0x001C})
+ECC_KEY_EXCHANGES: Final = frozenset({0x0019, 0x001B, 0x001D})
+# TPM_ALG_MGF1, KDF1_SP800_56A, KDF2, KDF1_SP800_108.
+KDFS: Final = frozenset({0x0007, 0x0020, 0x0021, 0x0022})
 
 # PCRs and localities.
 

@@ -12,10 +12,12 @@ import hmac
 from typing import Final
 
 from hwtpm.crypto import hashes
+from hwtpm.crypto.symmetric import is_tdes_key
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.profile import (
     ECC_KEY_EXCHANGES,
     ECC_SIGNING_SCHEMES,
+    MAC_SCHEMES,
     RSA_ENCRYPTION_SCHEMES,
     RSA_SIGNING_SCHEMES,
 )
@@ -46,6 +48,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_ALG_KEYEDHASH,
     TPM_ALG_NULL,
     TPM_ALG_RSA,
+    TPM_ALG_TDES,
     TPM_ALG_XOR,
     TPM_RC_ATTRIBUTES,
     TPM_RC_BINDING,
@@ -186,7 +189,10 @@ def check_scheme(public: TPMT_PUBLIC, parent: Object | None) -> None:
     parameters = public.parameters
     if isinstance(parameters, TPMS_KEYEDHASH_PARMS):
         _check_keyed_hash(public.object_attributes, parameters.scheme)
-    elif not isinstance(parameters, TPMS_SYMCIPHER_PARMS):
+    elif isinstance(parameters, TPMS_SYMCIPHER_PARMS):
+        if public.object_attributes & TPMA_OBJECT_DECRYPT and parameters.sym.mode in MAC_SCHEMES:
+            raise TpmError(TPM_RC_SCHEME)
+    else:
         _check_asymmetric(public, parameters)
     if not is_storage_parent(public):
         return
@@ -262,10 +268,19 @@ def check_public_key(public: TPMT_PUBLIC) -> None:
         raise TpmError(TPM_RC_KEY)
 
 
+def check_cipher_key(cipher: TPMT_SYM_DEF_OBJECT, key: bytes) -> None:
+    """The key is one of the cipher: TPM_RC_KEY_SIZE for its size, TPM_RC_KEY for a weak key of TDES."""
+    if len(key) * 8 != cipher.key_bits:
+        raise TpmError(TPM_RC_KEY_SIZE)
+    if cipher.algorithm == TPM_ALG_TDES and not is_tdes_key(key):
+        raise TpmError(TPM_RC_KEY)
+
+
 def check_sensitive(public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE) -> None:
     """The sensitive area has the type and sizes that the public area asks for (Part 3, 12.2).
 
-    Raises TPM_RC_TYPE, TPM_RC_SIZE for the authValue or a parent's seedValue, TPM_RC_KEY_SIZE for the rest.
+    Raises TPM_RC_TYPE, TPM_RC_SIZE for the authValue or a parent's seedValue, TPM_RC_KEY for a weak key
+    of TDES, TPM_RC_KEY_SIZE for the rest.
     """
     if public.type != sensitive.sensitive_type:
         raise TpmError(TPM_RC_TYPE)
@@ -278,8 +293,7 @@ def check_sensitive(public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE) -> None:
         if len(secret) * 16 != parameters.key_bits or secret[0] < 0x80:
             raise TpmError(TPM_RC_KEY_SIZE)
     elif isinstance(parameters, TPMS_SYMCIPHER_PARMS):
-        if len(secret) * 8 != parameters.sym.key_bits:
-            raise TpmError(TPM_RC_KEY_SIZE)
+        check_cipher_key(parameters.sym, secret)
     elif isinstance(parameters, TPMS_KEYEDHASH_PARMS) and len(secret) > max_keyed_hash(parameters):
         raise TpmError(TPM_RC_KEY_SIZE)
     if digest and public.type not in ASYMMETRIC and len(sensitive.seed_value) != digest:

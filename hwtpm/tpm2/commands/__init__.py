@@ -6,9 +6,9 @@ from importlib import import_module
 
 _MODULES = (
     "asymmetric", "attestation", "audit", "capability", "clock", "context", "create_loaded", "credential",
-    "dictionary_attack", "duplication", "hashing", "hierarchy", "nv", "object", "pcr", "persistent",
-    "policy", "policy_authority", "primary", "random", "sequence", "session", "signing", "startup",
-    "symmetric", "testing",
+    "dictionary_attack", "duplication", "ecc_encryption", "ephemeral", "hashing", "hierarchy", "nv",
+    "object", "pcr", "persistent", "policy", "policy_authority", "primary", "random", "sequence", "session",
+    "signing", "startup", "symmetric", "testing",
 )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 from hwtpm.crypto.errors import BadPadding, BadPoint, OutOfRange
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.context import Tpm, handles
+from hwtpm.tpm2.profile import HASHES
 from hwtpm.tpm2.requests.asymmetric import (
     ECCParameters,
     ECCParametersResponse,
@@ -39,9 +40,13 @@ from hwtpm.tpm2.types.constants import (
     TPM_ALG_SHA256,
     TPM_ALG_SHA384,
     TPM_ALG_SHA512,
+    TPM_ALG_SM3_256,
+    TPM_ECC_NIST_P192,
+    TPM_ECC_NIST_P224,
     TPM_ECC_NIST_P256,
     TPM_ECC_NIST_P384,
     TPM_ECC_NIST_P521,
+    TPM_ECC_SM2_P256,
     TPM_RC_ATTRIBUTES,
     TPM_RC_ECC_POINT,
     TPM_RC_HASH,
@@ -57,9 +62,10 @@ if TYPE_CHECKING:
     from hwtpm.crypto.rsa import RsaPrivate, RsaPublic
 
 _USES: Final = TPMA_OBJECT_DECRYPT | TPMA_OBJECT_RESTRICTED
-# The hash that the key derivation of each curve goes with (TCG Algorithm Registry, 6).
+# The hash that the key derivation of each curve goes with (TCG Algorithm Registry, 6); none for the others.
 _KDF_HASH: Final = {
-    TPM_ECC_NIST_P256: TPM_ALG_SHA256, TPM_ECC_NIST_P384: TPM_ALG_SHA384, TPM_ECC_NIST_P521: TPM_ALG_SHA512,
+    TPM_ECC_NIST_P192: TPM_ALG_SHA256, TPM_ECC_NIST_P224: TPM_ALG_SHA256, TPM_ECC_NIST_P256: TPM_ALG_SHA256,
+    TPM_ECC_NIST_P384: TPM_ALG_SHA384, TPM_ECC_NIST_P521: TPM_ALG_SHA512, TPM_ECC_SM2_P256: TPM_ALG_SM3_256,
 }
 
 
@@ -71,12 +77,20 @@ def _key(tpm: Tpm, handle: int, kind: int) -> Object:
     return key
 
 
-def _decryption_key(tpm: Tpm, handle: int, kind: int) -> Object:
+def decryption_key(tpm: Tpm, handle: int, kind: int) -> Object:
     """Return an unrestricted decryption key; TPM_RC_KEY or TPM_RC_ATTRIBUTES if it is none."""
     key = _key(tpm, handle, kind)
     if key.attributes & _USES != TPMA_OBJECT_DECRYPT:
         raise TpmError(TPM_RC_ATTRIBUTES).handle(1)
     return key
+
+
+def ecc_key(tpm: Tpm, handle: int) -> tuple[Object, TPMS_ECC_PARMS]:
+    """Return the ECC key at *handle*, the first of the command, and its parameters; TPM_RC_KEY if none."""
+    key = _key(tpm, handle, TPM_ALG_ECC)
+    parameters = key.public.parameters
+    assert isinstance(parameters, TPMS_ECC_PARMS)
+    return key, parameters
 
 
 def _check_label(label: bytes) -> None:
@@ -130,7 +144,7 @@ def rsa_encrypt(tpm: Tpm, cmd: RSAEncrypt) -> RSAEncryptResponse:
         elif max_oaep_message(live.size, hash_alg) < 0:
             raise TpmError(TPM_RC_HASH)
         else:
-            out = live.encrypt_oaep(hash_alg, cmd.label, cmd.message)
+            out = live.encrypt_oaep(hash_alg, cmd.label, cmd.message, tpm.random)
     except OutOfRange:
         raise TpmError(TPM_RC_VALUE) from None
     return RSAEncryptResponse(out)
@@ -148,7 +162,7 @@ def rsa_decrypt(tpm: Tpm, cmd: RSADecrypt) -> RSADecryptResponse:
     from hwtpm.crypto.rsa import max_oaep_message
 
     # Input Validation
-    key = _decryption_key(tpm, cmd.key_handle, TPM_ALG_RSA)
+    key = decryption_key(tpm, cmd.key_handle, TPM_ALG_RSA)
     _check_label(cmd.label)
     scheme, hash_alg = _padding(key, cmd.in_scheme)
     live = cast("RsaPrivate", key.key)
@@ -205,7 +219,7 @@ def ecdh_z_gen(tpm: Tpm, cmd: ECDHZGen) -> ECDHZGenResponse:
     on the curve.  The product is never at infinity: the order of every curve here is prime.
     """
     # Input Validation
-    key = _decryption_key(tpm, cmd.key_handle, TPM_ALG_ECC)
+    key = decryption_key(tpm, cmd.key_handle, TPM_ALG_ECC)
     parameters = key.public.parameters
     assert isinstance(parameters, TPMS_ECC_PARMS)
     if parameters.scheme.scheme not in (TPM_ALG_ECDH, TPM_ALG_NULL):
@@ -231,7 +245,10 @@ def ecc_parameters(tpm: Tpm, cmd: ECCParameters) -> ECCParametersResponse:
     curve = ecc.curve(cmd.curve_id)
     p, a, b, x, y = [number.to_bytes(curve.field_size, "big")
                      for number in (curve.p, curve.a, curve.b, curve.gx, curve.gy)]
-    kdf = TPMT_KDF_SCHEME(TPM_ALG_KDF1_SP800_56A, TPMS_SCHEME_HASH(_KDF_HASH[cmd.curve_id]))
+    alg = _KDF_HASH.get(cmd.curve_id)
+    kdf = TPMT_KDF_SCHEME(TPM_ALG_NULL)
+    if alg in HASHES:
+        kdf = TPMT_KDF_SCHEME(TPM_ALG_KDF1_SP800_56A, TPMS_SCHEME_HASH(alg))
     return ECCParametersResponse(TPMS_ALGORITHM_DETAIL_ECC(
         cmd.curve_id, curve.bits, kdf, TPMT_ECC_SCHEME(TPM_ALG_NULL), p, a, b, x, y,
         curve.n.to_bytes(curve.order_size, "big"), bytes([curve.h])))

@@ -1,19 +1,20 @@
-"""Hash and HMAC of one buffer (Part 3, 15.4 and 15.5)."""
+"""Hash and MAC of one buffer (Part 3, 15.4 to 15.6)."""
 
 from __future__ import annotations
 
-from hwtpm.crypto import hashes
+from hwtpm.crypto import hashes, symmetric
 from hwtpm.errors import TpmError
 from hwtpm.tpm2 import tickets
 from hwtpm.tpm2.context import Tpm, handles
-from hwtpm.tpm2.requests.symmetric import HMAC, Hash, HashResponse, HMACResponse
-from hwtpm.tpm2.types.algorithms import TPMS_SCHEME_HASH
+from hwtpm.tpm2.profile import HASHES, MAC_SCHEMES
+from hwtpm.tpm2.requests.symmetric import MAC, Hash, HashResponse, MACResponse
+from hwtpm.tpm2.types.algorithms import TPMS_SYMCIPHER_PARMS
 from hwtpm.tpm2.types.attributes import TPMA_OBJECT_RESTRICTED, TPMA_OBJECT_SIGN
 from hwtpm.tpm2.types.constants import (
-    TPM_ALG_KEYEDHASH,
     TPM_ALG_NULL,
     TPM_RC_ATTRIBUTES,
     TPM_RC_KEY,
+    TPM_RC_SCHEME,
     TPM_RC_TYPE,
     TPM_RC_VALUE,
 )
@@ -29,34 +30,51 @@ def hash(tpm: Tpm, cmd: Hash) -> HashResponse:
 
 
 @handles
-def hmac(tpm: Tpm, cmd: HMAC) -> HMACResponse:
+def mac(tpm: Tpm, cmd: MAC) -> MACResponse:
+    """The MAC of the buffer is returned; also TPM2_HMAC, at the same code.  Part 3, 15.6."""
     # Input Validation
-    alg, key = hmac_key(tpm, cmd.handle, cmd.hash_alg, 2)
+    cipher, alg, key = mac_key(tpm, cmd.handle, cmd.in_scheme)
     # Command Output
-    return HMACResponse(hashes.hmac(alg, key, cmd.buffer))
+    if cipher == TPM_ALG_NULL:
+        return MACResponse(hashes.hmac(alg, key, cmd.buffer))
+    return MACResponse(symmetric.cmac(cipher, key, cmd.buffer))
 
 
-def hmac_key(tpm: Tpm, handle: int, hash_alg: int, number: int) -> tuple[int, bytes]:
-    """Return the hash algorithm and the key of an HMAC with the object at *handle* (Part 3, 15.5).
+def mac_key(tpm: Tpm, handle: int, scheme: int) -> tuple[int, int, bytes]:
+    """Return cipher, scheme and key of a MAC with the object at *handle* (Part 3, 15.6 and Table 82).
 
-    *hash_alg* is parameter *number* of the command; TPM_ALG_NULL chooses the scheme of the key.  Raises
-    TPM_RC_TYPE, TPM_RC_ATTRIBUTES or TPM_RC_KEY for an object that is no unrestricted HMAC key.
+    The cipher is TPM_ALG_NULL for an HMAC, whose scheme is a hash.
+
+    *scheme* is parameter 2: a hash for an HMAC key, CMAC for a block cipher, TPM_ALG_NULL for that of the
+    key.  TPM_RC_TYPE (handle 1): neither kind of key.  TPM_RC_VALUE (parameter 2): not the scheme of the key,
+    or none at all.  TPM_RC_SCHEME (parameter 2): not one for this kind of key.  TPM_RC_ATTRIBUTES (handle 1):
+    a restricted key.  TPM_RC_KEY (handle 1): sign is CLEAR.
     """
     found = tpm.objects.loaded(handle)
-    if found is None or found.public.type != TPM_ALG_KEYEDHASH:
+    parameters = None if found is None else found.public.parameters
+    cipher = TPM_ALG_NULL
+    if isinstance(parameters, TPMS_KEYEDHASH_PARMS):
+        details = parameters.scheme.details
+        own, suitable = TPM_ALG_NULL if details is None else details.hash_alg, HASHES
+    elif isinstance(parameters, TPMS_SYMCIPHER_PARMS):
+        mode = parameters.sym.mode
+        own, suitable = TPM_ALG_NULL if mode is None else mode, MAC_SCHEMES
+        cipher = parameters.sym.algorithm
+    else:
         raise TpmError(TPM_RC_TYPE).handle(1)
+    assert found is not None
+    if TPM_ALG_NULL not in (own, scheme) and own != scheme:
+        raise TpmError(TPM_RC_VALUE).parameter(2)
+    if scheme == TPM_ALG_NULL:
+        scheme = own
+    if scheme == TPM_ALG_NULL:
+        raise TpmError(TPM_RC_VALUE).parameter(2)
+    if scheme not in suitable:
+        raise TpmError(TPM_RC_SCHEME).parameter(2)
     if found.attributes & TPMA_OBJECT_RESTRICTED:
         raise TpmError(TPM_RC_ATTRIBUTES).handle(1)
     if not found.attributes & TPMA_OBJECT_SIGN:
         raise TpmError(TPM_RC_KEY).handle(1)
-    parameters = found.public.parameters
-    assert isinstance(parameters, TPMS_KEYEDHASH_PARMS)
-    details = parameters.scheme.details
-    if isinstance(details, TPMS_SCHEME_HASH):
-        if hash_alg not in (TPM_ALG_NULL, details.hash_alg):
-            raise TpmError(TPM_RC_VALUE).parameter(number)
-        hash_alg = details.hash_alg
-    elif hash_alg == TPM_ALG_NULL:
-        raise TpmError(TPM_RC_VALUE).parameter(number)
     assert found.sensitive is not None, "the dispatcher authorizes no use of a public area alone"
-    return hash_alg, found.sensitive.sensitive
+    key = found.sensitive.sensitive
+    return cipher, scheme, key

@@ -1,10 +1,11 @@
-"""Hash, HMAC and event sequences (Part 3, 17)."""
+"""Hash, MAC and event sequences (Part 3, 17)."""
 
 from __future__ import annotations
 
+from hwtpm.crypto import hashes, symmetric
 from hwtpm.errors import TpmError
 from hwtpm.tpm2 import tickets
-from hwtpm.tpm2.commands.hashing import hmac_key
+from hwtpm.tpm2.commands.hashing import mac_key
 from hwtpm.tpm2.context import Tpm, handles
 from hwtpm.tpm2.profile import HASHES
 from hwtpm.tpm2.requests.command import Empty
@@ -13,13 +14,13 @@ from hwtpm.tpm2.requests.sequence import (
     EventSequenceCompleteResponse,
     HashSequenceStart,
     HashSequenceStartResponse,
-    HMACStart,
-    HMACStartResponse,
+    MACStart,
+    MACStartResponse,
     SequenceComplete,
     SequenceCompleteResponse,
     SequenceUpdate,
 )
-from hwtpm.tpm2.state.sequences import EventSequence, HashSequence, HmacSequence
+from hwtpm.tpm2.state.sequences import EventSequence, HashSequence, MacSequence
 from hwtpm.tpm2.types.constants import TPM_ALG_NULL, TPM_RC_MODE
 from hwtpm.tpm2.types.handles import PCR_FIRST, TPM_RH_NULL
 from hwtpm.tpm2.types.structures import TPMT_HA
@@ -28,11 +29,13 @@ _SHORTEST_FIRST_BLOCK = 4  # octets, of TPM_GENERATED_VALUE: fewer cannot be see
 
 
 @handles
-def hmac_start(tpm: Tpm, cmd: HMACStart) -> HMACStartResponse:
+def mac_start(tpm: Tpm, cmd: MACStart) -> MACStartResponse:
+    """A running MAC with the key is loaded; also TPM2_HMAC_Start, at the same code.  Part 3, 17.3."""
     # Input Validation
-    alg, key = hmac_key(tpm, cmd.handle, cmd.hash_alg, 2)
+    cipher, alg, key = mac_key(tpm, cmd.handle, cmd.in_scheme)
     # Internal Data Update
-    return HMACStartResponse(tpm.objects.add(HmacSequence(cmd.auth, alg, key)))
+    running = hashes.new_hmac(alg, key) if cipher == TPM_ALG_NULL else symmetric.new_cmac(cipher, key)
+    return MACStartResponse(tpm.objects.add(MacSequence(cmd.auth, running)))
 
 
 @handles
@@ -47,7 +50,7 @@ def hash_sequence_start(tpm: Tpm, cmd: HashSequenceStart) -> HashSequenceStartRe
 def sequence_update(tpm: Tpm, cmd: SequenceUpdate) -> Empty:
     # Input Validation
     sequence = tpm.objects.get(cmd.sequence_handle)
-    if not isinstance(sequence, HashSequence | HmacSequence | EventSequence):
+    if not isinstance(sequence, HashSequence | MacSequence | EventSequence):
         raise TpmError(TPM_RC_MODE).handle(1)
     # Internal Data Update
     if isinstance(sequence, HashSequence) and sequence.safe is None:
@@ -61,11 +64,11 @@ def sequence_update(tpm: Tpm, cmd: SequenceUpdate) -> Empty:
 def sequence_complete(tpm: Tpm, cmd: SequenceComplete) -> SequenceCompleteResponse:
     # Input Validation
     sequence = tpm.objects.get(cmd.sequence_handle)
-    if not isinstance(sequence, HashSequence | HmacSequence):
+    if not isinstance(sequence, HashSequence | MacSequence):
         raise TpmError(TPM_RC_MODE).handle(1)
     # Internal Data Update
     result = sequence.digest(cmd.buffer)
-    safe: bool | None = False  # There is no ticket for an HMAC.
+    safe: bool | None = False  # There is no ticket for a MAC.
     if isinstance(sequence, HashSequence):
         safe = _safe_first_block(cmd.buffer) if sequence.safe is None else sequence.safe
     ticket = tickets.hashcheck(tpm, cmd.hierarchy, result, safe=bool(safe))

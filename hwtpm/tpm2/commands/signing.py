@@ -71,4 +71,4 @@ def sign(tpm: Tpm, cmd: Sign) -> SignResponse:
         raise TpmError(TPM_RC_SIZE).parameter(1)
 
     # Command Output
-    return SignResponse(schemes.sign(key, chosen, digest))
+    return SignResponse(schemes.sign(tpm, key, chosen, digest))

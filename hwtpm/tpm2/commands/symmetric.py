@@ -7,6 +7,7 @@ from typing import Final
 from hwtpm.crypto import symmetric
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.context import Tpm, handles
+from hwtpm.tpm2.profile import MAC_SCHEMES
 from hwtpm.tpm2.requests.symmetric import (
     EncryptDecrypt,
     EncryptDecrypt2,
@@ -42,7 +43,8 @@ def encrypt_decrypt2(tpm: Tpm, cmd: EncryptDecrypt2) -> EncryptDecrypt2Response:
     """The data are returned encrypted or decrypted, with the IV of the next part.  Part 3, 15.3.
 
     TPM_RC_KEY (handle 1): not a symmetric cipher.  TPM_RC_ATTRIBUTES (handle 1): restricted is SET, decrypt
-    is CLEAR for a decryption, or sign for an encryption.  TPM_RC_MODE (parameter 3): not the mode of the key,
+    is CLEAR for a decryption, or sign for an encryption.  TPM_RC_MODE (handle 1): the key is for a MAC.
+    TPM_RC_MODE (parameter 3): not the mode of the key,
     or no mode at all.  TPM_RC_SIZE (parameter 4): the IV is not one block, or not empty for ECB.
     TPM_RC_SIZE (parameter 1): the data are not whole blocks, for CBC and ECB.
     """
@@ -61,7 +63,10 @@ def _crypt(tpm: Tpm, cmd: EncryptDecrypt | EncryptDecrypt2, *, mode: int, iv: in
     if key.attributes & (TPMA_OBJECT_RESTRICTED | use) != use:
         raise TpmError(TPM_RC_ATTRIBUTES).handle(1)
     cipher = parameters.sym
+    if cipher.mode in MAC_SCHEMES:
+        raise TpmError(TPM_RC_MODE).handle(1)
     chosen = cmd.mode
+    block = symmetric.block_size(cipher.algorithm)
     if cipher.mode != TPM_ALG_NULL:
         if chosen not in (TPM_ALG_NULL, cipher.mode):
             raise TpmError(TPM_RC_MODE).parameter(mode)
@@ -69,9 +74,9 @@ def _crypt(tpm: Tpm, cmd: EncryptDecrypt | EncryptDecrypt2, *, mode: int, iv: in
         chosen = cipher.mode
     elif chosen == TPM_ALG_NULL:
         raise TpmError(TPM_RC_MODE).parameter(mode)
-    if len(cmd.iv_in) != (0 if chosen == TPM_ALG_ECB else symmetric.BLOCK):
+    if len(cmd.iv_in) != (0 if chosen == TPM_ALG_ECB else block):
         raise TpmError(TPM_RC_SIZE).parameter(iv)
-    if chosen in _WHOLE_BLOCKS and len(cmd.in_data) % symmetric.BLOCK:
+    if chosen in _WHOLE_BLOCKS and len(cmd.in_data) % block:
         raise TpmError(TPM_RC_SIZE).parameter(data)
 
     # Command Output

@@ -1,4 +1,4 @@
-"""Hash, HMAC and event sequences, loaded or saved (Part 1, 32.4; Part 3, 17).
+"""Hash, MAC and event sequences, loaded or saved (Part 1, 32.4; Part 3, 17).
 
 hashlib keeps the state of a running hash to itself.  So a saved sequence stays in memory, in a `Parking`, and
 its context blob carries the number of its place: it cannot be loaded after a loss of power, and only the
@@ -17,6 +17,8 @@ from hwtpm.tpm2.state.objects import Sequence
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
     from hmac import HMAC
+
+    from hwtpm.crypto.symmetric import Cmac
 
 _PLACES: Final = 64
 
@@ -51,29 +53,26 @@ class HashSequence(Sequence):
         return twin
 
 
-class HmacSequence(Sequence):
-    """A running HMAC with *alg* and *key*."""
+class MacSequence(Sequence):
+    """A running HMAC or CMAC."""
 
-    def __init__(self, auth_value: bytes, alg: int, key: bytes) -> None:
+    def __init__(self, auth_value: bytes, running: HMAC | Cmac) -> None:
         super().__init__(auth_value)
-        self._hmac: HMAC = hashes.new_hmac(alg, key)
+        self._mac = running
 
     def update(self, data: bytes) -> None:
         """*data* is the next part of the message."""
-        self._hmac.update(data)
+        self._mac.update(data)
 
     def digest(self, data: bytes) -> bytes:
-        """Return the HMAC of the message with *data* as its last part; the sequence stays as it is."""
-        last = self._hmac.copy()
+        """Return the MAC of the message with *data* as its last part; the sequence stays as it is."""
+        last = self._mac.copy()
         last.update(data)
         return last.digest()
 
-    def copy(self) -> HmacSequence:
+    def copy(self) -> MacSequence:
         """Return a sequence that goes on from here by itself."""
-        twin = HmacSequence.__new__(HmacSequence)
-        Sequence.__init__(twin, self.auth_value)
-        twin._hmac = self._hmac.copy()
-        return twin
+        return MacSequence(self.auth_value, self._mac.copy())
 
 
 class EventSequence(Sequence):
@@ -104,7 +103,7 @@ class EventSequence(Sequence):
         return twin
 
 
-AnySequence = HashSequence | HmacSequence | EventSequence
+AnySequence = HashSequence | MacSequence | EventSequence
 
 
 class Parking:

@@ -34,6 +34,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_ALG_RSASSA,
     TPM_ALG_SM2,
     TPM_ALG_SM4,
+    TPM_ALG_TDES,
     TPM_ALG_XOR,
     TPM_ECC_NONE,
     TPM_RC_CURVE,
@@ -55,9 +56,11 @@ from hwtpm.wire import INHERIT, PLUS, SECRET, Arms, Boxed, Int, On, Sized, Wire
 
 TPMI_AES_KEY_BITS = Annotated[int, Int("H", allowed=profile.AES_KEY_BITS)]
 TPMI_SM4_KEY_BITS = Annotated[int, Int("H", allowed=frozenset({128}))]
-TPMI_CAMELLIA_KEY_BITS = Annotated[int, Int("H", allowed=frozenset({128, 192, 256}))]
+TPMI_CAMELLIA_KEY_BITS = Annotated[int, Int("H", allowed=profile.CAMELLIA_KEY_BITS)]
+TPMI_TDES_KEY_BITS = Annotated[int, Int("H", allowed=profile.TDES_KEY_BITS)]
 
 TPMU_SYM_KEY_BITS = Annotated[int | None, Arms({
+    TPM_ALG_TDES: TPMI_TDES_KEY_BITS,
     TPM_ALG_AES: TPMI_AES_KEY_BITS,
     TPM_ALG_SM4: TPMI_SM4_KEY_BITS,
     TPM_ALG_CAMELLIA: TPMI_CAMELLIA_KEY_BITS,
@@ -65,6 +68,7 @@ TPMU_SYM_KEY_BITS = Annotated[int | None, Arms({
     TPM_ALG_NULL: None,
 })]
 TPMU_SYM_MODE = Annotated[int | None, Arms({
+    TPM_ALG_TDES: Annotated[TPMI_ALG_SYM_MODE, PLUS],
     TPM_ALG_AES: Annotated[TPMI_ALG_SYM_MODE, PLUS],
     TPM_ALG_SM4: Annotated[TPMI_ALG_SYM_MODE, PLUS],
     TPM_ALG_CAMELLIA: Annotated[TPMI_ALG_SYM_MODE, PLUS],

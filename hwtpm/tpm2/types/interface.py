@@ -183,13 +183,15 @@ TPMI_ALG_SYM = Annotated[int, Int("H", allowed=profile.SYMMETRIC | {TPM_ALG_XOR}
                                   null=TPM_ALG_NULL)]
 TPMI_ALG_SYM_OBJECT = Annotated[int, Int("H", allowed=profile.SYMMETRIC, rc=TPM_RC_SYMMETRIC,
                                          null=TPM_ALG_NULL)]
-TPMI_ALG_SYM_MODE = Annotated[int, Int("H", allowed=profile.SYM_MODES, rc=TPM_RC_MODE, null=TPM_ALG_NULL)]
+TPMI_ALG_SYM_MODE = Annotated[int, Int("H", allowed=profile.SYM_MODES | profile.MAC_SCHEMES, rc=TPM_RC_MODE,
+                                       null=TPM_ALG_NULL)]
 TPMI_ALG_KDF = Annotated[int, Int("H", allowed=profile.KDFS, rc=TPM_RC_KDF, null=TPM_ALG_NULL)]
 TPMI_ALG_SIG_SCHEME = Annotated[int, Int("H", rc=TPM_RC_SCHEME, null=TPM_ALG_NULL, allowed=(
     profile.RSA_SIGNING_SCHEMES | profile.ECC_SIGNING_SCHEMES | {TPM_ALG_HMAC}))]
 TPMI_ECC_KEY_EXCHANGE = Annotated[int, Int("H", rc=TPM_RC_SCHEME, null=TPM_ALG_NULL, allowed=(
     profile.ECC_KEY_EXCHANGES & {TPM_ALG_ECDH, TPM_ALG_SM2, TPM_ALG_ECMQV}))]
-TPMI_ALG_MAC_SCHEME = Annotated[int, Int("H", allowed=profile.HASHES, rc=TPM_RC_SYMMETRIC, null=TPM_ALG_NULL)]
+TPMI_ALG_MAC_SCHEME = Annotated[int, Int("H", allowed=profile.HASHES | profile.MAC_SCHEMES,
+                                         rc=TPM_RC_SYMMETRIC, null=TPM_ALG_NULL)]
 TPMI_ALG_CIPHER_MODE = Annotated[int, Int("H", allowed=profile.SYM_MODES, rc=TPM_RC_MODE, null=TPM_ALG_NULL)]
 
 TPMI_ST_COMMAND_TAG = Annotated[int, Int("H", allowed=frozenset({TPM_ST_NO_SESSIONS, TPM_ST_SESSIONS}),
