@@ -14,12 +14,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from manager.manager import Manager
-from manager.protocol import Endpoint
-
 from cusetpm.guest import Guest
 from cusetpm.ring.link import Host, Link, connect
 from cusetpm.statedir import StateDirectory
+from cusetpm.transport import Cancelled
 from hwtpm.chip import Chip
 from hwtpm.client import Client
 from hwtpm.errors import TpmError
@@ -27,6 +25,8 @@ from hwtpm.tis.driver import Driver
 from hwtpm.tis.mmio import ModelWindow
 from hwtpm.tpm2.requests.startup import Shutdown, Startup
 from hwtpm.tpm2.types.constants import TPM_RC_INITIALIZE, TPM_SU_CLEAR, TPM_SU_STATE, TPM_CC_Shutdown
+from manager.manager import Manager
+from manager.protocol import Endpoint
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +46,9 @@ class Device:
         self.cancel = outer.front.cancel
         self.takes_long = guest.takes_long
 
-    def execute(self, command: bytes, locality: int = 0) -> bytes:
+    def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
         """Return the response to *command*, which has crossed the ring."""
-        response = self.outer.front.execute(command, locality)
+        response = self.outer.front.execute(command, locality, cancelled)
         self._shut_down = command[6:10] == _SHUTDOWN and response[6:10] == b"\0\0\0\0"
         return response
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 from uuid import UUID
 
-from cusetpm.transport import Transport
+from cusetpm.transport import Cancelled, Transport
 from hwtpm.crypto import aead
 from hwtpm.crypto.errors import AuthenticationFailed
 from hwtpm.errors import ProtocolError, StateError
@@ -43,6 +43,7 @@ class Guest:
         self.saves = 0  # records that the manager has made the truth
         self._manager = manager
         self._lock = Lock()
+        self._cancel = False  # of the command in progress, if it came without a *cancelled*
         self._in_doubt = False  # a save failed half-way: the manager has to say which record is the truth
         self._slots = Slots(path)
         try:
@@ -59,7 +60,7 @@ class Guest:
         with self._lock:
             self._slots.close()
 
-    def execute(self, command: bytes, locality: int = 0) -> bytes:
+    def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
         """Return the response to *command*; what it changed is durable by then.
 
         When it cannot be made durable the answer is TPM_RC_NV_UNAVAILABLE, and the last durable state is that
@@ -68,7 +69,8 @@ class Guest:
         with self._lock:
             if self._in_doubt and not self._settle():
                 return error_response(TPM_RC_NV_UNAVAILABLE)
-            outcome = self.engine.execute(command, locality)
+            self._cancel = False
+            outcome = self.engine.execute(command, locality, cancelled or self._cancelled)
             if self.engine.fault is not None:
                 log.error("vTPM %s is in failure mode", self.uuid, exc_info=self.engine.fault)
                 self.engine.fault = None
@@ -83,8 +85,11 @@ class Guest:
             return outcome.response
 
     def cancel(self) -> None:
-        """Ask the command in progress to end with TPM_RC_CANCELED."""
-        self.engine.cancel()
+        """Ask the command in progress to end with TPM_RC_CANCELED, if it cannot ask its sender."""
+        self._cancel = True
+
+    def _cancelled(self) -> bool:
+        return self._cancel
 
     def takes_long(self, command: bytes) -> bool:
         """Tell whether *command* may search primes."""

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
+
+Cancelled = Callable[[], bool]
+"""Tells whether whoever sent a command wants it to end; any thread may ask, and it must not block."""
 
 
 class Transport(Protocol):
     """A way to a TPM.  Calls are serialised by whoever implements it."""
 
-    def execute(self, command: bytes, locality: int = 0) -> bytes:
+    def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
         """Return the one well-formed response to *command*; blocks until it is there.
 
         *command* is at most 4096 octets, big-endian as on the wire (Part 1, 16); anything else is
-        answered with a response code.  *locality* is 0 to 4.
+        answered with a response code.  *locality* is 0 to 4.  *cancelled* is asked before the command
+        begins and while it runs, so a request to end that comes at any moment is seen, and none that was
+        meant for another command.
         """
         ...
 
     def cancel(self) -> None:
-        """Ask the command in progress, if any, to end with TPM_RC_CANCELED; from any thread."""
+        """Have the command in progress, if any, asked to end with TPM_RC_CANCELED; from any thread.
+
+        A command that came with its own *cancelled* ends only if that says so: set what it looks at before
+        this call.
+        """
         ...
 
     def takes_long(self, command: bytes) -> bool:

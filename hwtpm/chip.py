@@ -41,7 +41,7 @@ class Chip:
             raise
         self._lock = Lock()
         self.saves = 0  # NV writes since power-on
-        self.tis = Tis(self._execute, cancel=self.engine.cancel)
+        self.tis = Tis(self._execute)
 
     def close(self) -> None:
         """Power is gone."""
@@ -50,7 +50,7 @@ class Chip:
 
     def _execute(self, command: bytes, locality: int) -> bytes:
         with self._lock:
-            outcome = self.engine.execute(command, locality)
+            outcome = self.engine.execute(command, locality, self.tis.cancelled)
             if outcome.dirty:
                 try:
                     self._save()

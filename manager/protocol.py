@@ -8,6 +8,7 @@ them back exactly as they came, where Xen pads or cuts them to 52 or 64.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from struct import Struct
 from typing import Final, Protocol
 from uuid import UUID
@@ -88,7 +89,8 @@ class Endpoint:
     def __init__(self, manager: Keeper, uuid: UUID) -> None:
         self._manager, self._uuid = manager, uuid
 
-    def execute(self, command: bytes, locality: int = 0) -> bytes:
+    def execute(self, command: bytes, locality: int = 0,
+                cancelled: Callable[[], bool] | None = None) -> bytes:
         """Return the response; what SAVEHASHKEY brought is durable by then.  Any *locality* may ask."""
         try:
             return _response(TPM_SUCCESS, self._answer(bytes(command)))

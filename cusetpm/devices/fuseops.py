@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _CACHED_S: Final = 3600.0
 """How long the kernel may remember names and attributes; they change through the kernel only."""
 
-_WATCH_S: Final = 0.1
+_WATCH_S: Final = 0.02
 """How often the client of a long command is looked at, in seconds: pyfuse3 reports no interrupts."""
 
 
@@ -47,14 +47,24 @@ class _Node:
 class _Open:
     """An open file: a session and what FUSE needs beside it."""
 
-    __slots__ = ("node", "nonblocking", "poll_handle", "session", "tid")
+    __slots__ = ("cancelled", "node", "nonblocking", "poll_handle", "session", "tid")
 
     def __init__(self, node: _Node, session: Session, nonblocking: bool, tid: int) -> None:
         self.node = node
         self.session = session
         self.nonblocking = nonblocking
         self.tid = tid
+        self.cancelled = False  # The command that executes has been asked to end.
         self.poll_handle: pyfuse3.PollHandle | None = None
+
+    def execute(self, submit: Submit) -> bytes:
+        """Return the response to a command that takes long, unless `cancel` ends it; in a worker thread."""
+        return self.node.transport.execute(*submit, lambda: self.cancelled)
+
+    def cancel(self) -> None:
+        """The command that executes has been asked to end, even if its thread has not begun with it."""
+        self.cancelled = True
+        self.node.transport.cancel()
 
     def changed(self) -> None:
         """Whoever polls this file looks again."""
@@ -91,13 +101,13 @@ class Operations(pyfuse3.Operations):
         """Commands in progress are asked to end."""
         for opened in self._open.values():
             if opened.session.executing:
-                opened.node.transport.cancel()
+                opened.cancel()
 
     async def _run_long(self, opened: _Open, submit: Submit) -> bytes:
         """Execute in a worker thread; a client that is being killed has its command cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, opened)
-            response = await trio.to_thread.run_sync(opened.node.transport.execute, *submit)
+            response = await trio.to_thread.run_sync(opened.execute, submit)
             nursery.cancel_scope.cancel()
         return response
 
@@ -105,12 +115,12 @@ class Operations(pyfuse3.Operations):
         while True:
             await trio.sleep(_WATCH_S)
             if is_dying(opened.tid):
-                opened.node.transport.cancel()
+                opened.cancel()
                 return
 
     async def _run_queued(self, opened: _Open, submit: Submit) -> None:
         try:
-            response = await trio.to_thread.run_sync(opened.node.transport.execute, *submit)
+            response = await trio.to_thread.run_sync(opened.execute, submit)
         except Exception:
             log.exception("%s: a command failed", os.fsdecode(opened.node.name))
             opened.session.failed(errno.EPIPE, queued=True)
@@ -144,6 +154,7 @@ class Operations(pyfuse3.Operations):
             submit = session.write(buf)
         except OSError as error:
             raise _fuse_error(error) from None
+        opened.cancelled = False
         try:
             if not transport.takes_long(submit.command):
                 session.response(transport.execute(*submit))
@@ -187,7 +198,7 @@ class Operations(pyfuse3.Operations):
         opened = self._open.pop(fh)
         opened.poll_handle = None
         if opened.session.executing:
-            opened.node.transport.cancel()
+            opened.cancel()
         opened.session.release()
 
     async def fsync(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:

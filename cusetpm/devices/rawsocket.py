@@ -155,7 +155,7 @@ class RawSocket:
     def _exchange(self, connection: socket.socket) -> None:
         """Serve one connection until its end, or until a header that cannot be right."""
         receive, send, execute = connection.recv, connection.sendall, self._transport.execute
-        executing = self._executing
+        executing, stopping = self._executing, self._stopping.is_set
         data = b""
         while True:
             piece = receive(TPM_BUFSIZE)
@@ -174,7 +174,7 @@ class RawSocket:
                 command, data = (data, b"") if len(data) == size else (data[:size], data[size:])
                 executing.add(connection)
                 try:
-                    response = execute(command)
+                    response = execute(command, 0, stopping)
                 finally:
                     executing.discard(connection)
                 send(response)

@@ -62,6 +62,7 @@ class BackRing:
         self.finished = 0
         self.busy = False
         self.closed = False
+        self.cancelled = False  # The command in progress has been asked to end.
         self._transport = transport
         self._answer: bytes | None = None
         self._lock = threading.Lock()  # Page, flags and counters; never held while a command runs.
@@ -74,7 +75,7 @@ class BackRing:
             page = self.page
             length, state, locality, extra = page.copy_header()
             if state == TPMIF_STATE_SUBMIT and not self.busy:
-                self.busy = True
+                self.busy, self.cancelled = True, False
                 self.submitted += 1
                 command = page.copy_out(length) if length <= MAX_PACKET and extra == 0 else b""
             elif state == TPMIF_STATE_CANCEL:
@@ -110,7 +111,7 @@ class BackRing:
         if locality > MAX_LOCALITY:
             return error_response(TPM_RC_LOCALITY)
         try:
-            response = self._transport.execute(command, locality)
+            response = self._transport.execute(command, locality, self._asked)
         except TpmError as exc:
             return error_response(exc.rc)
         except Exception:
@@ -121,7 +122,13 @@ class BackRing:
             return error_response(TPM_RC_FAILURE)
         return response
 
+    def _asked(self) -> bool:
+        return self.cancelled
+
     def _cancel(self) -> None:
+        # Under the lock and while busy: the flag is that of the command in progress, wherever that is on its
+        # way to the TPM or back.  The call only wakes a transport that waits rather than asks.
+        self.cancelled = True
         try:
             self._transport.cancel()
         except Exception:

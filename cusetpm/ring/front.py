@@ -34,6 +34,7 @@ from cusetpm.ring.xenbus import (
     write_state,
 )
 from cusetpm.ring.xenstore import StoreClient, StoreError
+from cusetpm.transport import Cancelled
 from hwtpm.errors import ProtocolError
 
 _BUSY = (TPMIF_STATE_SUBMIT, TPMIF_STATE_CANCEL)  # states in which the page is the back end's
@@ -102,6 +103,7 @@ class TpmFront:
         self._failure = ""
         self._ring: _Ring | None = None
         self._busy: _Ring | None = None
+        self._cancelled: Cancelled | None = None  # Of the command in progress.
         self._past_notifications = 0
         self._backend = ""
         self._backend_id = 0
@@ -109,7 +111,7 @@ class TpmFront:
 
     # Transport.
 
-    def execute(self, command: bytes, locality: int = 0) -> bytes:
+    def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
         """Return the one response to *command*, in the caller's own memory.
 
         Waits until the page is free, then for the response.  More than 4088 octets, or a locality
@@ -129,7 +131,10 @@ class TpmFront:
             if view[OFF_STATE] in _BUSY:
                 self._wait(ring)
             with self._guard:
-                self._busy = ring
+                # A cancel comes either before this, and is seen here, or after it, and finds the command.
+                if cancelled is not None and cancelled():
+                    return error_response(TPM_RC_CANCELED)
+                self._busy, self._cancelled = ring, cancelled
                 page.submit(command, locality)
             self.submitted += 1
             try:
@@ -175,15 +180,23 @@ class TpmFront:
                 if asked:
                     raise RingClosed(f"{self._directory}: the back end does not answer")
                 asked = True
-                self.cancel()
+                self._interrupt()
         finally:
             ring.waiting = False
 
     def cancel(self) -> None:
-        """The command in progress, if any, has been asked to end; its response still comes.  Any thread."""
+        """The command in progress, if any, has been asked to end; its response still comes.  Any thread.
+
+        Not if it came with a *cancelled* that says no: somebody else's command was meant.
+        """
+        self._interrupt(forced=False)
+
+    def _interrupt(self, *, forced: bool = True) -> None:
         with self._guard:
-            ring = self._busy
+            ring, cancelled = self._busy, self._cancelled
             if ring is None or ring.page.state != TPMIF_STATE_SUBMIT:
+                return
+            if not forced and cancelled is not None and not cancelled():
                 return
             ring.page.state = TPMIF_STATE_CANCEL
         ring.port.notify()
@@ -253,7 +266,7 @@ class TpmFront:
         A command in progress is cancelled.  Waits at most *timeout* seconds for it and for the back
         end, then closes without them.
         """
-        self.cancel()
+        self._interrupt()
         quiet = self._serial.acquire(timeout=timeout)
         try:
             with self._control:

@@ -124,8 +124,9 @@ class Tis:
     """A TPM's five localities; `read` and `write` are the bus.
 
     *execute* gets a command (up to 4096 octets as they were written to the FIFO, not checked) and its
-    locality, and returns the response.  *cancel* asks the command in progress to end soon; it is called from
-    another thread, must not block and must not access registers.  *hash_start*, *hash_data* and *hash_end*
+    locality, and returns the response; `cancelled` tells it whether the command is to end soon.  *cancel* is
+    called when that becomes true; it is called from another thread, must not block and must not access
+    registers.  *hash_start*, *hash_data* and *hash_end*
     are the H-CRTM indications (Part 1, 31); a TPM without them ignores the three registers.  *interrupt* is
     called with the new level of the interrupt line (True: asserted) when it changes.  *family* is
     `TPM_FAMILY_2_0` or `TPM_FAMILY_1_2`.
@@ -135,7 +136,7 @@ class Tis:
         self,
         execute: Callable[[bytes, int], bytes],
         *,
-        cancel: Callable[[], None],
+        cancel: Callable[[], None] = lambda: None,
         hash_start: Callable[[], None] | None = None,
         hash_data: Callable[[bytes], None] | None = None,
         hash_end: Callable[[], None] | None = None,
@@ -144,7 +145,8 @@ class Tis:
         established: bool = False,
     ) -> None:
         self._execute = execute
-        self._cancel = cancel
+        self._on_cancel = cancel
+        self._cancelled = False
         self._hash_start = hash_start
         self._hash_data = hash_data
         self._hash_end = hash_end
@@ -185,6 +187,10 @@ class Tis:
     def state(self) -> State:
         """The FIFO's state."""
         return self._state
+
+    def cancelled(self) -> bool:
+        """Tell whether the command in progress has been asked to end, since it was taken; from any thread."""
+        return self._cancelled
 
     @property
     def active(self) -> int | None:
@@ -359,7 +365,7 @@ class Tis:
                 self._taken = 0
             elif not self._expect:
                 self._state = _EXECUTION
-                self._abort = _GO_ON
+                self._abort, self._cancelled = _GO_ON, False
                 go = True
         if go:
             self._run(locality)
@@ -391,6 +397,10 @@ class Tis:
             self._taken = 0
             self._state = _COMPLETION
             self._signal(INT_DATA_AVAIL | INT_STS_VALID)
+
+    def _cancel(self) -> None:
+        self._cancelled = True
+        self._on_cancel()
 
     def _abort_with(self, action: int) -> None:
         self._abort = max(self._abort, action)

@@ -48,17 +48,14 @@ class Tpm:
             self.nv, self.audit, self.commits,
         )
         self.locality = 0
-        self.cancel_requested = False  # set from another thread, cleared when a command begins
+        # Tells whether the command in progress has been asked to end.
+        self.cancelled: Callable[[], bool] = bool
         self.command_code = 0
         self.session_handles: tuple[int, ...] = ()  # of the authorization area, in order
 
-    def cancelled(self) -> bool:
-        """Tell whether the command in progress has been asked to end."""
-        return self.cancel_requested
-
     def check_cancel(self) -> None:
         """Raise TPM_RC_CANCELED if the command in progress has been asked to end."""
-        if self.cancel_requested:
+        if self.cancelled():
             raise TpmError(TPM_RC_CANCELED)
 
 

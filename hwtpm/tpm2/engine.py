@@ -21,6 +21,10 @@ _SECTION = Struct(">4sI")
 _HEAD = Struct(f">{len(_MAGIC)}sHH")
 
 
+def _never() -> bool:
+    return False
+
+
 class Outcome(NamedTuple):
     """What a command came to: its response, and whether permanent state must be stored before it leaves."""
 
@@ -33,8 +37,7 @@ class Engine:
 
     *entropy* gives that many random octets; *now* gives milliseconds that never go back.  With a *snapshot*
     the TPM is the one that gave it, after a loss of power; without, it is newly manufactured, and a *seed*
-    makes its primary seeds and proofs reproducible.  Calls of `execute` must be serialised by the caller;
-    `cancel` may come from any thread.
+    makes its primary seeds and proofs reproducible.  Calls of `execute` must be serialised by the caller.
     """
 
     def __init__(self, entropy: Callable[[int], bytes], now: Callable[[], int], snapshot: bytes | None = None,
@@ -51,15 +54,19 @@ class Engine:
         else:
             self.rollback(snapshot)
 
-    def execute(self, command: bytes, locality: int = 0) -> Outcome:
+    def execute(self, command: bytes, locality: int = 0, cancelled: Callable[[], bool] = _never) -> Outcome:
         """Run *command*, which came from *locality* 0 to 4; any octets get exactly one response.
+
+        A command that takes long asks *cancelled* again and again, and ends with TPM_RC_CANCELED when it is
+        true; nothing has changed then.  The engine keeps no request to cancel of its own: who sent the
+        command knows whether a request is meant for it, so none is lost and none hits the next command.
 
         A defect of the engine puts this TPM into failure mode (TPM_RC_FAILURE) and is kept in `fault`; what
         the command changed is not reported as dirty then.
         """
         tpm = self.tpm
         tpm.locality = locality
-        tpm.cancel_requested = False
+        tpm.cancelled = cancelled
         try:
             response = execute(tpm, command)
             if tpm.power.kept is not None:
@@ -69,10 +76,6 @@ class Engine:
             tpm.power.failed = True
             return Outcome(error_response(TPM_RC_FAILURE), False)
         return Outcome(response, any([owner.dirty for owner in tpm.owners]))
-
-    def cancel(self) -> None:
-        """Ask the command in progress to end with TPM_RC_CANCELED."""
-        self.tpm.cancel_requested = True
 
     def takes_long(self, command: bytes) -> bool:
         """Tell whether *command* is one that may search primes or do comparable work."""

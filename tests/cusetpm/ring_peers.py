@@ -26,7 +26,7 @@ class Echo:
         self.cancels = 0
         self.answer: bytes | None = None
 
-    def execute(self, command: bytes, locality: int = 0) -> bytes:
+    def execute(self, command: bytes, locality: int = 0, cancelled=None) -> bytes:
         self.asked.append((command, locality))
         return self.answer if self.answer is not None else respond(command + bytes([locality]))
 
@@ -45,7 +45,7 @@ class Slow(Echo):
         self.started = threading.Event()
         self.ended = threading.Event()
 
-    def execute(self, command: bytes, locality: int = 0) -> bytes:
+    def execute(self, command: bytes, locality: int = 0, cancelled=None) -> bytes:
         response = super().execute(command, locality)
         self.started.set()
         assert self.ended.wait(30)

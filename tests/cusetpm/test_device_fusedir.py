@@ -136,7 +136,7 @@ def test_a_tpm_that_fails_breaks_the_pipe_and_nothing_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(FakeTpm):
-        def execute(self, command: bytes, locality: int = 0) -> bytes:
+        def execute(self, command: bytes, locality: int = 0, cancelled=None) -> bytes:
             raise RuntimeError("gone")
 
     made = FuseDirectory(tmp_path, {"tpm0": Broken()})

@@ -112,7 +112,7 @@ def test_a_transport_that_fails_ends_the_connection_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(FakeTpm):
-        def execute(self, command: bytes, locality: int = 0) -> bytes:
+        def execute(self, command: bytes, locality: int = 0, cancelled=None) -> bytes:
             raise RuntimeError("gone")
 
     server = RawSocket(tmp_path / "tpm.sock", Broken())

@@ -115,7 +115,7 @@ def test_a_response_that_does_not_fit_the_ring_is_a_failure(link, answer):
 
 def test_a_transport_that_raises_is_answered_for(caplog):
     class Broken(Echo):
-        def execute(self, command, locality=0):
+        def execute(self, command, locality=0, cancelled=None):
             raise self.error
 
     tpm = Broken()
@@ -166,7 +166,7 @@ def test_back_ignores_a_notification_without_a_submit(guest, state):
 
 def test_back_copies_the_command_before_it_uses_it(guest):
     class Scribbled(Echo):
-        def execute(self, command, locality=0):
+        def execute(self, command, locality=0, cancelled=None):
             guest.page.view[:] = b"\xff" * 4096
             return super().execute(command, locality)
 

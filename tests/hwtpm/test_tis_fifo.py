@@ -284,6 +284,21 @@ def test_command_cancel_reaches_the_engine_and_its_response_is_kept() -> None:
     assert chip.take(len(RESPONSE)) == RESPONSE
 
 
+def test_a_cancel_counts_from_go_on_and_for_that_command_only() -> None:
+    """Also when it comes before the engine has begun: the engine asks, and forgets nothing by itself."""
+    chip = chip_in("Ready")
+    seen = [chip.tis.cancelled()]
+
+    def abort() -> None:
+        chip.tis.write(0, TPM_STS, 4, STS_COMMAND_CANCEL)
+        seen.append(chip.tis.cancelled())
+
+    during(chip, abort)
+    chip.control(STS_COMMAND_READY)
+    during(chip, lambda: seen.append(chip.tis.cancelled()))
+    assert seen == [False, True, False]
+
+
 def test_command_cancel_outside_execution_does_nothing() -> None:
     for state in ("Idle", "Ready", "Reception", "Completion"):
         chip = chip_in(state)

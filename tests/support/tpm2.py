@@ -35,6 +35,7 @@ class Machine:
         self.clock = ManualClock()
         self.entropy = CtrDrbg(b"entropy of " + seed).generate
         self.locality = 0
+        self.cancelled: Callable[[], bool] = bool  # what commands that take long ask
         self.dirty = False  # of the last command
         self.durable = snapshot
         self.engine = Engine(self.entropy, self.clock, snapshot, None if snapshot is not None else seed)
@@ -49,7 +50,7 @@ class Machine:
 
     def execute(self, command: bytes) -> bytes:
         """Run a command as a guest does: what it changes for good is durable with the response."""
-        response, self.dirty = self.engine.execute(command, self.locality)
+        response, self.dirty = self.engine.execute(command, self.locality, self.cancelled)
         if self.engine.fault is not None:
             raise self.engine.fault
         if self.dirty:

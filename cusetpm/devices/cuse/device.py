@@ -51,6 +51,8 @@ class CuseDevice:
         self._wake = -1
         self._thread: threading.Thread | None = None
         self._workers: set[threading.Thread] = set()
+        self._cancelled: set[int] = set()  # Numbers of the requests whose commands have been asked to end.
+        self._stopping = False
         self._lock = threading.Lock()  # Over the protocol, which workers report to.
         self._ready = threading.Event()
         self._made_node = False
@@ -79,6 +81,7 @@ class CuseDevice:
         self.name = chosen
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._ready.clear()
+        self._stopping = False
         self._thread = threading.Thread(target=self._serve, name=f"cuse {chosen}", daemon=True)
         self._thread.start()
         try:
@@ -99,10 +102,10 @@ class CuseDevice:
             return
         os.eventfd_write(self._wake, 1)
         thread.join()
-        while self._workers:
-            self._transport.cancel()
-            for worker in list(self._workers):
-                worker.join()
+        self._stopping = True
+        self._transport.cancel()
+        for worker in list(self._workers):
+            worker.join()
         os.close(self._fd)  # The kernel removes the device with this.
         os.close(self._wake)
         self._fd = self._wake = -1
@@ -181,10 +184,13 @@ class CuseDevice:
             self._execute(protocol, execute)
         finally:
             self._workers.discard(threading.current_thread())
+            self._cancelled.discard(execute.unique)
 
     def _execute(self, protocol: CuseProtocol, execute: Execute) -> None:
         try:
-            response = self._transport.execute(execute.command, execute.locality)
+            response = self._transport.execute(
+                execute.command, execute.locality, lambda: self._stopping or execute.unique in self._cancelled
+            )
         except Exception:
             log.exception("%s: a command failed", self.path)
             with self._lock:
@@ -197,6 +203,7 @@ class CuseDevice:
     def _cancel(self, cancel: Cancel) -> None:
         # A signal that the client handles (Go sends itself SIGURG) must not spoil its command.
         if cancel.gone or is_dying(cancel.execute.tid):
+            self._cancelled.add(cancel.execute.unique)
             self._transport.cancel()
 
     def _reply(self, replies: Sequence[bytes]) -> None:
