@@ -24,10 +24,12 @@ from hwtpm.tpm2.types.attributes import (
 )
 from hwtpm.tpm2.types.constants import (
     TPM_ALG_NULL,
+    TPM_ALG_RSA,
     TPM_RC_ATTRIBUTES,
     TPM_RC_HANDLE,
     TPM_RC_HASH,
     TPM_RC_HIERARCHY,
+    TPM_RC_INSUFFICIENT,
     TPM_RC_KEY_SIZE,
     TPM_RC_SIZE,
     TPM_RC_SYMMETRIC,
@@ -187,10 +189,11 @@ def import_(tpm: Tpm, cmd: Import) -> ImportResponse:
             blob = _unwrap_outer(parent, name, seed, blob)
         if inner:
             blob = wrapping.inner_unwrap(public.name_alg, cipher, cmd.encryption_key, name, blob)
-        area, rest = wrapping.take_sized(blob, MAX_PRIVATE)
-        if rest:
+        if len(blob) < 2:
+            raise TpmError(TPM_RC_INSUFFICIENT)
+        if int.from_bytes(blob[:2], "big") != len(blob) - 2:
             raise TpmError(TPM_RC_SIZE)
-        sensitive = decode(TPMT_SENSITIVE, area)
+        sensitive = decode(TPMT_SENSITIVE, blob[2:])
     except TpmError as error:
         raise error.parameter(3) from None
     if parent.attributes & TPMA_OBJECT_FIXEDTPM:
@@ -218,12 +221,14 @@ def _check_areas(public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE, name: bytes) ->
     """Both areas are good and belong together: below this parent, TPM2_Load will not look again.
 
     Raises TPM_RC_KEY_SIZE and what `templates.check_sensitive` does (parameter 3), what
-    `templates.check_attributes` does (parameter 2), TPM_RC_BINDING.
+    `templates.check_attributes` and for RSA `templates.check_public_key` do (parameter 2), TPM_RC_BINDING.
     """
     if len(sensitive.seed_value) > hashes.size(public.name_alg):
         raise TpmError(TPM_RC_KEY_SIZE).parameter(3)
     try:
         templates.check_attributes(public, None)
+        if public.type == TPM_ALG_RSA:
+            templates.check_public_key(public)
     except TpmError as error:
         raise error.parameter(2) from None
     try:

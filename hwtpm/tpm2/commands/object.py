@@ -137,16 +137,16 @@ def load(tpm: Tpm, cmd: Load) -> LoadResponse:
 def _check_areas(found: Object) -> None:
     """Check what a private area from elsewhere, or none, says about the public area; names the parameter."""
     sensitive = found.sensitive
+    if sensitive is None or found.public.type == TPM_ALG_RSA:
+        try:
+            templates.check_public_key(found.public)
+        except TpmError as error:
+            raise error.parameter(2) from None
     if sensitive is not None:
         try:
             templates.check_sensitive(found.public, sensitive)
         except TpmError as error:
             raise error.parameter(1) from None
-    else:
-        try:
-            templates.check_public_key(found.public)
-        except TpmError as error:
-            raise error.parameter(2) from None
 
 
 @handles
