@@ -119,7 +119,7 @@ EQUAL = {
     "read with 2 octets": read((0xB, b"\xff\xff")),
     "read of no algorithm": read((0x1234, b"\0\0\0")),
     "read of TPM_ALG_NULL": read((0x10, b"\0\0\0")),
-    "read of 5 banks": read(*[(0xB, b"\1\0\0")] * 5),
+    "read of 9 banks": read(*[(0xB, b"\1\0\0")] * 9),
     "read cut short": read((0xB, b"\1\0\0"), count=2),
     "read of 1000 banks": read(count=1000),
     "extend": extend(0, ONE256),
@@ -130,7 +130,7 @@ EQUAL = {
     "extend the owner": extend(OWNER, ONE256),
     "extend with no algorithm": extend(0, (0x1234, bytes(32))),
     "extend with TPM_ALG_NULL": extend(0, (0x10, b"")),
-    "extend with 5": extend(0, *[(4, bytes(20))] * 5),
+    "extend with 9": extend(0, *[(4, bytes(20))] * 9),
     "extend cut short": extend(0, (0xB, bytes(31))),
     "extend with more": extend(0, (0xB, bytes(33))),
     "extend twice": extend(1, (4, bytes(20)), (4, bytes(20))),
@@ -175,6 +175,8 @@ EQUAL = {
     "no more algorithms": capability(0, 0xFFFF, 1),
     "capability cut short": command(0x17A, pack(">II", 0, 0)),
 }
+# A digest of each implemented hash is returned (Part 3, 17.9); ours has SHA-3 and SM3 as well.
+MORE_HASHES = {"event"}
 # Ours come from three banks and theirs from four, so pcrUpdateCounter and lists of digests differ.
 SAME_CODE = {
     "hash with a ticket": hashed(b"abc", 0xB, OWNER),
@@ -197,6 +199,8 @@ def test_responses_equal_those_of_swtpm() -> None:
     with Swtpm() as other:
         for name, octets in EQUAL.items():
             theirs, ours = other.execute(octets), machine.execute(octets)
+            if name in MORE_HASHES:
+                theirs, ours = theirs[6:10], ours[6:10]
             if theirs != ours:
                 differences.append(f"{name}: {theirs.hex()} {ours.hex()}")
         for name, octets in SAME_CODE.items():

@@ -8,6 +8,7 @@ import hmac
 import pytest
 
 from hwtpm.client import Password
+from hwtpm.crypto import hashes
 from hwtpm.tpm2.profile import HASHES, MAX_LOADED_OBJECTS
 from hwtpm.tpm2.requests.context import ContextLoad, ContextSave, FlushContext
 from hwtpm.tpm2.requests.object import ReadPublic
@@ -22,7 +23,7 @@ from hwtpm.tpm2.requests.sequence import (
 )
 from hwtpm.tpm2.requests.symmetric import HMAC, Hash
 from hwtpm.tpm2.state.pcr import selection
-from hwtpm.tpm2.state.sequences import EventSequence, HashSequence, HmacSequence, Parking
+from hwtpm.tpm2.state.sequences import EventSequence, HashSequence, MacSequence, Parking
 from hwtpm.tpm2.types.attributes import (
     TPMA_OBJECT_DECRYPT,
     TPMA_OBJECT_FIXEDPARENT,
@@ -46,6 +47,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_RC_MODE,
     TPM_RC_OBJECT_MEMORY,
     TPM_RC_REFERENCE_H0,
+    TPM_RC_SCHEME,
     TPM_RC_SEQUENCE,
     TPM_RC_SIZE,
     TPM_RC_TYPE,
@@ -75,7 +77,8 @@ def complete(machine: Machine, handle: int, data: bytes = b"",
 
 @pytest.mark.parametrize("alg", sorted(HASHES))
 def test_hash(alg: int) -> None:
-    name = {4: "sha1", 0xB: "sha256", 0xC: "sha384", 0xD: "sha512"}[alg]
+    name = {4: "sha1", 0xB: "sha256", 0xC: "sha384", 0xD: "sha512", 0x12: "sm3", 0x27: "sha3_256",
+            0x28: "sha3_384", 0x29: "sha3_512"}[alg]
     found = started().run(Hash(b"abc", alg, TPM_RH_NULL))
     assert found.out_hash == hashlib.new(name, b"abc").digest()
     assert found.validation.hierarchy == TPM_RH_NULL
@@ -211,10 +214,10 @@ def test_hmac_refuses_other_objects() -> None:
                           | TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT)[0]
     restricted = create_primary(machine.client, template)
     data = load(machine.client, keyed_hash(TPMA_OBJECT_USERWITHAUTH, TPM_ALG_NULL, TPM_ALG_NULL))
-    for handle, rc in ((sequence, TPM_RC_TYPE), (other, TPM_RC_TYPE), (restricted, TPM_RC_ATTRIBUTES),
-                       (data, TPM_RC_KEY)):
+    for handle, rc in ((sequence, TPM_RC_TYPE | H1), (other, TPM_RC_SCHEME | P2),
+                       (restricted, TPM_RC_ATTRIBUTES | H1), (data, TPM_RC_KEY | H1)):
         for request in (HMAC(handle, b"", TPM_ALG_SHA256), HMACStart(handle, b"", TPM_ALG_SHA256)):
-            with refused(rc | H1):
+            with refused(rc):
                 run(request, Password())
         if handle != sequence:
             with refused(TPM_RC_MODE | H1):
@@ -257,7 +260,7 @@ def test_parking_keeps_the_last_64() -> None:
 
 
 def test_copies_of_sequences_are_independent() -> None:
-    mac = HmacSequence(b"auth\0", TPM_ALG_SHA256, b"key")
+    mac = MacSequence(b"auth\0", hashes.new_hmac(TPM_ALG_SHA256, b"key"))
     mac.update(b"a")
     twin = mac.copy()
     twin.update(b"b")
