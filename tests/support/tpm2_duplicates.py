@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hwtpm.client import Authorization, Client, Password, Session
@@ -34,7 +34,7 @@ from tests.support.tpm2_pair import Pair
 MOVABLE = TPMA_OBJECT_USERWITHAUTH | TPMA_OBJECT_NODA
 POLICY = digest(TPM_ALG_SHA256, bytes(32), TPM_CC_PolicyCommandCode.to_bytes(4, "big"),
                 TPM_CC_Duplicate.to_bytes(4, "big"))
-Attempt = tuple[Command[Any], list[Authorization]]
+Attempt = tuple[Command[Any], Sequence[Authorization]]
 random = CtrDrbg(b"duplicates").generate
 
 
@@ -120,7 +120,7 @@ class Comparison:
         self.both(name, lambda client: (requests[client], [Password()]))
 
 
-def attempt(client: Client, request: Command[Any], authorizations: list[Authorization]) -> int:
+def attempt(client: Client, request: Command[Any], authorizations: Sequence[Authorization]) -> int:
     """Return the response code; a session of a refused command and a loaded object are flushed."""
     try:
         response = client.run(request, *authorizations)
