@@ -13,14 +13,16 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event, Thread
 
 from cusetpm.guest import Guest
+from cusetpm.primepool import PrimePool
 from cusetpm.ring.link import Host, Link, connect
 from cusetpm.statedir import StateDirectory
 from cusetpm.transport import Cancelled
 from hwtpm.chip import Chip
 from hwtpm.client import Client
-from hwtpm.errors import TpmError
+from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.tis.driver import Driver
 from hwtpm.tis.mmio import ModelWindow
 from hwtpm.tpm2.requests.startup import Shutdown, Startup
@@ -31,6 +33,8 @@ from manager.protocol import Endpoint
 log = logging.getLogger(__name__)
 
 _MANAGER_DOMID = 1
+COUNT_INTERVAL_MS = 1000
+"""How old a copy of the manager's store can be, at most, that would still pass for the newest."""
 MANAGER_LOCALITY = 2  # As Xen advises for the manager (xen-vtpmmgr, "tpmlocality").
 
 
@@ -85,6 +89,8 @@ class System:
         self._host = Host()
         self._devices: list[Device] = []
         with ExitStack() as stack:
+            self._primes = PrimePool()
+            stack.callback(self._primes.close)
             self.state = StateDirectory(path)
             stack.callback(self.state.close)
             self.chip = Chip(self.state.chip, entropy, now)
@@ -95,8 +101,13 @@ class System:
             # Firmware starts the chip, from locality 0, before anybody else reaches it.
             Client(driver.execute, entropy).run(Startup(TPM_SU_CLEAR))
             client = Client(lambda command: driver.execute(command, MANAGER_LOCALITY), entropy)
-            self.manager = Manager(self.state.manager, client, entropy)
+            self.manager = Manager(self.state.manager, client, entropy, now=now, interval=COUNT_INTERVAL_MS)
             stack.callback(self.manager.close)
+            self._stopping = Event()
+            counting = Thread(target=self._count, name="count saves", daemon=True)
+            counting.start()
+            stack.callback(counting.join)
+            stack.callback(self._stopping.set)
             self._stack = stack.pop_all()
 
     def add_guest(self, name: str, seed: bytes | None = None) -> Device:
@@ -109,7 +120,7 @@ class System:
         inner = connect(Endpoint(self.manager, uuid), front_domid=vtpm, back_domid=_MANAGER_DOMID,
                         uuid=str(uuid), host=self._host)
         try:
-            guest = Guest(uuid, path, inner.front, self._entropy, self._now, seed)
+            guest = Guest(uuid, path, inner.front, self._entropy, self._now, seed, self._primes.take)
         except BaseException:
             inner.close()
             raise
@@ -122,6 +133,14 @@ class System:
         device = Device(guest, outer, inner)
         self._devices.append(device)
         return device
+
+    def _count(self) -> None:
+        """Have the chip count the manager's saves, an interval after they were made at the latest."""
+        while not self._stopping.wait(COUNT_INTERVAL_MS / 1000):
+            try:
+                self.manager.count()
+            except (StateError, TpmError, ProtocolError, OSError) as error:
+                log.warning("the manager's saves cannot be counted by the chip now: %s", error)
 
     def counts(self) -> dict[str, int]:
         """Return what has crossed each box so far."""

@@ -1,13 +1,14 @@
 """The vTPM manager: keeps every vTPM's key and state hash; only this chip opens them and none goes back.
 
-A save is one transaction of the store and then one count of the chip: the store's epoch is the counter's
-value, and the mark over all rows is made for one epoch.  The order is the rule of this module: the store
-first, then the chip, then the answer.  A store one ahead of the counter is a save that power cut short, and
-is completed; a store behind it is an old copy.
+The store's epoch is the value of a counter of the chip, and the mark over all rows is made for one epoch.  A
+save is one transaction of the store; the first of each interval begins a new epoch, which the chip counts.
+The order is the rule of this module: the store first, then the chip, then the answer.  A store one ahead of
+the counter is a save that power cut short, and is completed; a store behind it is an old copy.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -24,6 +25,8 @@ from manager.model import Identity, Row
 from manager.sealing import Sealer
 from manager.store import Store
 
+log = logging.getLogger(__name__)
+
 DEFAULT_PCRS: Final = bytes((0xFF, 0, 0))
 """PCRs 0 to 7, the firmware's, as a bit map."""
 
@@ -37,10 +40,15 @@ class Manager:
     *entropy* gives random octets.  Raises StateError, one line for people that begins with the path, when
     store and chip do not agree or one of them cannot be used; nothing is destroyed then.  OSError as the
     file system gives it.
+
+    *now* gives milliseconds that never go back.  Saves within *interval* milliseconds after one that the chip
+    counted are not counted one by one; whoever sees time pass calls `count`.  So a copy of the store is
+    refused once it is that old.  With an interval of zero every save is counted.
     """
 
     def __init__(self, store_path: Path, client: Client, entropy: Callable[[int], bytes],
-                 pcrs: bytes = DEFAULT_PCRS) -> None:
+                 pcrs: bytes = DEFAULT_PCRS, *, now: Callable[[], int] = lambda: 0,
+                 interval: int = 0) -> None:
         self.saves = 0  # that are durable
         self._client, self._entropy = client, entropy
         self._lock = Lock()
@@ -49,6 +57,9 @@ class Manager:
         self._epoch = 0
         self._in_doubt = False  # What the store and the chip hold has to be read before they are used again.
         self._burn = False  # A commit failed; what it wrote must never count as the next epoch.
+        self._now, self._interval = now, interval
+        self._counted: int | None = None  # when the chip has counted last, for this process
+        self._uncounted = False  # there are saves that the chip has not counted
         try:
             self._store = Store(store_path)
             try:
@@ -72,9 +83,23 @@ class Manager:
             if self._burn:
                 self._advance()
             nonce = self._entropy(aead.NONCE_SIZE)
-            row = self._keys.encrypt_row(uuid.bytes, self._epoch + 1, hash_key, nonce)
-            self._advance(uuid.bytes, row)
+            counted = self._counted is None or self._now() - self._counted >= self._interval
+            epoch = self._epoch + 1 if counted else self._epoch
+            row = self._keys.encrypt_row(uuid.bytes, epoch, hash_key, nonce)
+            if counted:
+                self._advance(uuid.bytes, row)
+            else:
+                self._commit(epoch, uuid.bytes, row)
+                self._in_doubt, self._uncounted = False, True
             self.saves += 1
+
+    def count(self) -> None:
+        """The chip has counted all saves: every copy of the store from before the last of them is old now.
+
+        To be called an interval after a save at the latest.  Raises as `save_hash_key` does.
+        """
+        with self._lock:
+            self._count()
 
     def load_hash_key(self, uuid: UUID) -> bytes | None:
         """Return what `save_hash_key` was given last for *uuid*, None if never; raises as that does."""
@@ -84,9 +109,23 @@ class Manager:
             return None if row is None else self._keys.decrypt_row(uuid.bytes, row)
 
     def close(self) -> None:
-        """The store is one file, and free for others; calling it twice does nothing."""
+        """All saves are counted; the store is one file, and free for others; twice does nothing.
+
+        A chip that does not work any more cannot count, and is not a reason to keep the store open.
+        """
         with self._lock:
-            self._store.close()
+            try:
+                self._count()
+            except (StateError, TpmError, ProtocolError, OSError) as error:
+                log.warning("the manager's last saves are not counted by the chip: %s", error)
+            finally:
+                self._uncounted = False
+                self._store.close()
+
+    def _count(self) -> None:
+        if self._uncounted:
+            self._settle()
+            self._advance()
 
     def _open(self, pcrs: bytes) -> None:
         root = self._store.root()
@@ -152,10 +191,16 @@ class Manager:
 
     def _advance(self, uuid: bytes | None = None, row: Row | None = None) -> None:
         """The next epoch, with *row* as that of *uuid* if given, is durable, and counted by the chip."""
+        self._commit(self._epoch + 1, uuid, row)
+        sealing.increment(self._client, self._counter, self._keys.counter_auth)
+        self._in_doubt = self._burn = self._uncounted = False
+        self._counted = self._now()
+
+    def _commit(self, epoch: int, uuid: bytes | None, row: Row | None) -> None:
+        """*epoch*, with *row* as that of *uuid* if given, is durable; in doubt until the caller knows."""
         digest = self._digest
         if uuid is not None and row is not None:
             digest = self._keys.with_row(digest, uuid, self._rows.get(uuid), row)
-        epoch = self._epoch + 1
         mark = self._keys.mark(epoch, digest, self._entropy(aead.NONCE_SIZE))
         self._in_doubt = True
         try:
@@ -165,8 +210,6 @@ class Manager:
             # place makes that copy an old one.
             self._burn = True
             raise
-        sealing.increment(self._client, self._counter, self._keys.counter_auth)
-        self._in_doubt = self._burn = False
         self._epoch, self._digest = epoch, digest
         if uuid is not None and row is not None:
             self._rows[uuid] = row

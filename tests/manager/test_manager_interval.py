@@ -1,0 +1,132 @@
+"""Saves that the chip counts at intervals: cheap in between, and old copies refused once one is over."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from hwtpm.errors import StateError
+from hwtpm.tpm2.types.constants import TPM_CC_NV_Increment
+from manager.manager import Manager
+from tests.manager.chips import BrokenChip, OwnChip
+
+A, B = UUID(int=0xA), UUID(int=0xB)
+INTERVAL = 1000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.ms = 0
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+@pytest.fixture
+def chip(tmp_path: Path) -> Iterator[OwnChip]:
+    with closing(OwnChip(tmp_path / "chip")) as made:
+        yield made
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "store").mkdir()
+    return tmp_path / "store" / "manager.db"
+
+
+def manager(path: Path, chip: OwnChip, clock: Clock) -> Manager:
+    return Manager(path, chip.client, os.urandom, now=clock, interval=INTERVAL)
+
+
+def counted(chip: OwnChip) -> int:
+    return chip.codes.count(TPM_CC_NV_Increment)
+
+
+def power_fails(opened: Manager) -> None:
+    """The process is gone: nothing more is counted."""
+    opened._store.close()
+
+
+def test_one_save_of_an_interval_is_counted_and_every_one_is_kept(path: Path, chip: OwnChip) -> None:
+    clock = Clock()
+    opened = manager(path, chip, clock)
+    before = counted(chip)
+    for number in range(10):
+        opened.save_hash_key(A, bytes([number]) * 64)
+    assert counted(chip) == before + 1
+    clock.ms += INTERVAL
+    opened.save_hash_key(B, b"b" * 64)
+    assert counted(chip) == before + 2
+    opened.save_hash_key(A, b"z" * 64)
+    power_fails(opened)
+    with closing(manager(path, chip, clock)) as again:
+        assert again.load_hash_key(A) == b"z" * 64
+        assert again.load_hash_key(B) == b"b" * 64
+
+
+@pytest.mark.parametrize("how", ["count", "close", "next save"])
+def test_a_copy_from_before_the_last_count_is_refused(path: Path, chip: OwnChip, how: str) -> None:
+    clock = Clock()
+    opened = manager(path, chip, clock)
+    opened.save_hash_key(A, b"1" * 64)
+    opened.save_hash_key(A, b"2" * 64)
+    copy = path.parent.with_name("copy")
+    shutil.copytree(path.parent, copy)
+    opened.save_hash_key(A, b"3" * 64)
+    if how == "count":
+        opened.count()
+    elif how == "next save":
+        clock.ms += INTERVAL
+        opened.save_hash_key(B, b"b" * 64)
+    if how == "close":
+        opened.close()
+    else:
+        power_fails(opened)
+    shutil.rmtree(path.parent)
+    shutil.copytree(copy, path.parent)
+    with pytest.raises(StateError, match="an old copy of the store was put back"):
+        manager(path, chip, clock)
+
+
+def test_nothing_is_counted_twice(path: Path, chip: OwnChip) -> None:
+    clock = Clock()
+    opened = manager(path, chip, clock)
+    opened.save_hash_key(A, b"1" * 64)
+    opened.save_hash_key(A, b"2" * 64)
+    opened.count()
+    before = counted(chip)
+    opened.count()
+    opened.close()
+    assert counted(chip) == before
+
+
+def test_a_count_that_fails_is_made_up_for(path: Path, chip: OwnChip) -> None:
+    clock = Clock()
+    opened = manager(path, chip, clock)
+    opened.save_hash_key(A, b"1" * 64)
+    opened.save_hash_key(A, b"2" * 64)
+    chip.cut_before(TPM_CC_NV_Increment)
+    with pytest.raises(BrokenChip):
+        opened.count()
+    chip.mend()
+    opened.save_hash_key(A, b"3" * 64)
+    opened.close()
+    with closing(manager(path, chip, clock)) as again:
+        assert again.load_hash_key(A) == b"3" * 64
+
+
+def test_a_chip_that_is_gone_does_not_keep_the_store_open(path: Path, chip: OwnChip) -> None:
+    opened = manager(path, chip, Clock())
+    opened.save_hash_key(A, b"1" * 64)
+    opened.save_hash_key(A, b"2" * 64)
+    chip.cut_before(TPM_CC_NV_Increment)
+    opened.close()
+    chip.mend()
+    with closing(manager(path, chip, Clock())) as again:
+        assert again.load_hash_key(A) == b"2" * 64
