@@ -33,12 +33,13 @@ class Guest:
     """The vTPM with *uuid*, a `Transport`; a new one is manufactured where the manager knows none.
 
     *path* names its state without the slot's number; *manager* leads to the manager's endpoint for this UUID.
-    *entropy* and *now* are those of `Engine`; with a *seed* a new vTPM's primary seeds come from it.  Raises
-    StateError, one line for people, when state and manager do not agree; nothing is changed then.
+    *entropy*, *now* and *primes* are those of `Engine`; with a *seed* a new vTPM's primary seeds come from it.
+    Raises StateError, one line for people, when state and manager do not agree; nothing is changed then.
     """
 
     def __init__(self, uuid: UUID, path: Path, manager: Transport, entropy: Callable[[int], bytes],
-                 now: Callable[[], int], seed: bytes | None = None) -> None:
+                 now: Callable[[], int], seed: bytes | None = None,
+                 primes: Callable[[int, int], tuple[int, int] | None] | None = None) -> None:
         self.uuid = uuid
         self.saves = 0  # records that the manager has made the truth
         self._manager = manager
@@ -48,7 +49,7 @@ class Guest:
         self._slots = Slots(path)
         try:
             self._current, self._durable = self._load()
-            self.engine = Engine(entropy, now, self._durable, seed)
+            self.engine = Engine(entropy, now, self._durable, seed, primes)
             if self._durable is None:
                 self._save()
         except BaseException:

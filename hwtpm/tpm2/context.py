@@ -50,6 +50,8 @@ class Tpm:
         self.locality = 0
         # Tells whether the command in progress has been asked to end.
         self.cancelled: Callable[[], bool] = bool
+        # Gives a pair of primes found ahead, for bits and exponent, or None; set by the engine's caller.
+        self.primes: Callable[[int, int], tuple[int, int] | None] | None = None
         self.command_code = 0
         self.session_handles: tuple[int, ...] = ()  # of the authorization area, in order
 

@@ -61,20 +61,32 @@ _DERIVED_BITS: Final = 8192
 
 
 class Source:
-    """Where the secrets of a new object come from; *cancelled* ends a search for primes."""
+    """Where the secrets of a new object come from; *cancelled* ends a search for primes.
 
-    def __init__(self, random: Callable[[int], bytes], cancelled: Callable[[], bool]) -> None:
+    *ahead* gives primes that were found before, or None.
+    """
+
+    def __init__(self, random: Callable[[int], bytes], cancelled: Callable[[], bool],
+                 ahead: Callable[[int, int], tuple[int, int] | None] | None = None) -> None:
         self.random = random
         self._cancelled = cancelled
+        self._ahead = ahead
 
     def rsa_primes(self, bits: int, exponent: int) -> tuple[int, int]:
         """Return the primes of a new RSA key of *bits* bits; raises TPM_RC_CANCELED."""
+        if self._ahead is not None and (found := self._ahead(bits, exponent)) is not None:
+            return found
         from hwtpm.crypto.primes import generate_rsa
 
         try:
             return generate_rsa(bits, exponent, self.random, self._cancelled)
         except Cancelled:
             raise TpmError(TPM_RC_CANCELED) from None
+
+
+def ordinary(tpm: Tpm) -> Source:
+    """Return the source for an object that no seed determines: the TPM's generator."""
+    return Source(tpm.random, tpm.cancelled, tpm.primes)
 
 
 class _Secret(NamedTuple):

@@ -37,13 +37,17 @@ class Engine:
 
     *entropy* gives that many random octets; *now* gives milliseconds that never go back.  With a *snapshot*
     the TPM is the one that gave it, after a loss of power; without, it is newly manufactured, and a *seed*
-    makes its primary seeds and proofs reproducible.  Calls of `execute` must be serialised by the caller.
+    makes its primary seeds and proofs reproducible.  *primes*, if given, has primes of bits and exponent that
+    were found ahead, each pair once, or None; ordinary RSA keys take them, primaries never.  Calls of
+    `execute` must be serialised by the caller.
     """
 
     def __init__(self, entropy: Callable[[int], bytes], now: Callable[[], int], snapshot: bytes | None = None,
-                 seed: bytes | None = None) -> None:
+                 seed: bytes | None = None,
+                 primes: Callable[[int, int], tuple[int, int] | None] | None = None) -> None:
         commands.load()
         self.tpm = Tpm(entropy, now)
+        self.tpm.primes = primes
         self.fault: Exception | None = None  # the defect that put this TPM into failure mode
         self._sections: dict[bytes, bytes] = {}
         if snapshot is None:

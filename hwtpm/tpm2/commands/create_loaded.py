@@ -44,8 +44,7 @@ def create_loaded(tpm: Tpm, cmd: CreateLoaded) -> CreateLoadedResponse:
         made = _derived(cmd, parent, given)
     else:
         template = _template(cmd, parent, given)
-        source = creation.Source(tpm.random, tpm.cancelled)
-        made = _below(parent, *creation.create(template, given, source))
+        made = _below(parent, *creation.create(template, given, creation.ordinary(tpm)))
         assert made.sensitive is not None
         private = wrapping.protect(parent, made.name, made.public.name_alg, made.sensitive, tpm.random)
 

@@ -81,7 +81,7 @@ def create(tpm: Tpm, cmd: Create) -> CreateResponse:
         raise error.parameter(1) from None
 
     # Command Output
-    public, sensitive = creation.create(template, given, creation.Source(tpm.random, tpm.cancelled))
+    public, sensitive = creation.create(template, given, creation.ordinary(tpm))
     name = public_name(public)
     private = wrapping.protect(parent, name, public.name_alg, sensitive, tpm.random)
     data, digest = creation.creation_data(tpm, parent, public.name_alg, cmd.creation_pcr, cmd.outside_info)
