@@ -238,13 +238,14 @@ def on_curve(curve_id: int, x: bytes, y: bytes) -> bool:
 def scalar_from(curve_id: int, random: bytes) -> int:
     """Return a private scalar in [1, n-1] made of random octets (Part 1, 44.6; FIPS 186-5, A.2.1).
 
-    *random* is `Curve.scalar_seed_size` octets, of which the low-order 64 + length(n) bits count.
+    *random* is `Curve.scalar_seed_size` octets.  All of their bits count: where the length of the order is no
+    whole number of octets they are a few more than 64 beyond it, as other TPMs take them when they derive
+    the same object.
     """
     c = curve(curve_id)
     if len(random) != c.scalar_seed_size:
         raise OutOfRange(f"{len(random)} random octets instead of {c.scalar_seed_size}")
-    value = int.from_bytes(random, "big") & ((1 << (c.n.bit_length() + 64)) - 1)
-    return value % (c.n - 1) + 1
+    return int.from_bytes(random, "big") % (c.n - 1) + 1
 
 
 def _checked_point(c: Curve, x: int, y: int) -> tuple[int, int]:
