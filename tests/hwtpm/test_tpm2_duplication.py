@@ -23,7 +23,12 @@ from hwtpm.tpm2.requests.signing import Sign, VerifySignature
 from hwtpm.tpm2.requests.symmetric import HMAC
 from hwtpm.tpm2.state.objects import public_name
 from hwtpm.tpm2.templates import symmetric_unique
-from hwtpm.tpm2.types.algorithms import TPMS_SCHEME_HASH, TPMS_SENSITIVE_CREATE, TPMT_SIG_SCHEME
+from hwtpm.tpm2.types.algorithms import (
+    TPMS_SCHEME_HASH,
+    TPMS_SENSITIVE_CREATE,
+    TPMT_SIG_SCHEME,
+    TPMT_SYM_DEF_OBJECT,
+)
 from hwtpm.tpm2.types.attributes import (
     TPMA_OBJECT_DECRYPT,
     TPMA_OBJECT_ENCRYPTEDDUPLICATION,
@@ -37,6 +42,8 @@ from hwtpm.tpm2.types.attributes import (
     TPMA_OBJECT_SVNLIMITED,
 )
 from hwtpm.tpm2.types.constants import (
+    TPM_ALG_CAMELLIA,
+    TPM_ALG_CFB,
     TPM_ALG_ECDSA,
     TPM_ALG_KEYEDHASH,
     TPM_ALG_NULL,
@@ -44,6 +51,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_ALG_RSASSA,
     TPM_ALG_SHA256,
     TPM_ALG_SHA384,
+    TPM_ALG_TDES,
     TPM_ECC_NIST_P384,
     TPM_RC_ATTRIBUTES,
     TPM_RC_BINDING,
@@ -84,13 +92,17 @@ _ENCRYPTED = TPMA_OBJECT_ENCRYPTEDDUPLICATION
 _FIXED_STORAGE = templates.STORAGE | TPMA_OBJECT_NODA
 _NO_AREA = TPMT_SENSITIVE(TPM_ALG_RSA, b"", b"", b"")
 _NO_TICKET = TPMT_TK_HASHCHECK(TPM_ST_HASHCHECK, TPM_RH_NULL, b"")
+_TDES = TPMT_SYM_DEF_OBJECT(TPM_ALG_TDES, 192, TPM_ALG_CFB)
 PARENTS = {
     "rsa": templates.rsa(_FIXED_STORAGE, AES128),
     "ecc": templates.ecc(_FIXED_STORAGE, AES128),
     "p384": templates.ecc(_FIXED_STORAGE, AES256, curve=TPM_ECC_NIST_P384, name_alg=TPM_ALG_SHA384),
+    "camellia": templates.ecc(_FIXED_STORAGE, TPMT_SYM_DEF_OBJECT(TPM_ALG_CAMELLIA, 256, TPM_ALG_CFB)),
+    "tdes": templates.ecc(_FIXED_STORAGE, _TDES),
 }
+# Of an empty key and a cipher, the TPM makes the key.
 WRAPPERS = [(outer, key, cipher) for outer in (False, True) for key, cipher in (
-    (b"", NO_CIPHER), (bytes(range(16)), AES128), (b"", AES256))]  # an empty key: the TPM makes it
+    (b"", NO_CIPHER), (bytes(range(16)), AES128), (b"", AES256), (bytes(range(24)), _TDES))]
 WAYS = [("ours", "ours"), ("ours", "theirs"), ("theirs", "ours")]
 
 
@@ -131,7 +143,7 @@ OBJECTS: dict[str, tuple[TPMT_PUBLIC, bytes, Callable[[Client, int, Client, int]
 }
 
 
-@pytest.mark.parametrize("kind", ["rsa", "ecc", "p384"])
+@pytest.mark.parametrize("kind", sorted(PARENTS))
 @pytest.mark.parametrize(("source_name", "target_name"), WAYS)
 def test_an_object_moves_and_works_at_its_new_parent(pair: Pair, source_name: str, target_name: str,
                                                      kind: str) -> None:
