@@ -219,6 +219,7 @@ class SessionArea:
         if session is None:
             password.check(tpm, handle, role, self.code, use.auth)
             return
+        entity.check_presence(tpm, handle, self.code)
         is_policy = session.kind != TPM_SE_HMAC
         if is_policy:
             use.include_auth = session.needs_auth_value or session.needs_password
@@ -269,10 +270,11 @@ class SessionArea:
             allowed = session.command_locality
             if allowed > 31 or not allowed >> tpm.locality & 1:
                 raise TpmError(TPM_RC_LOCALITY)
-        if session.needs_pp:
-            raise TpmError(TPM_RC_PP)  # This platform has no way to assert physical presence.
+        if session.needs_pp and not tpm.physical_presence:
+            raise TpmError(TPM_RC_PP)
         for wanted, found in ((session.cp_hash, self.cp_hash), (session.name_hash, self._name_hash),
-                              (session.template_hash, self._template_hash)):
+                              (session.template_hash, self._template_hash),
+                              (session.parameters_hash, self._parameters_hash)):
             if wanted and not compare_digest(wanted, found(tpm, alg)):
                 raise TpmError(TPM_RC_POLICY_FAIL)
         if session.nv_written:
@@ -330,6 +332,10 @@ class SessionArea:
 
     def _name_hash(self, tpm: Tpm, alg: int) -> bytes:
         return hashes.digest(alg, *(entity.name(tpm, h) for h in self.handles))
+
+    def _parameters_hash(self, tpm: Tpm, alg: int) -> bytes:
+        """Return pHash: cpHash without the Names (Part 3, 23.24)."""
+        return hashes.digest(alg, _U32.pack(self.code), self.parameters)
 
     def _template_hash(self, tpm: Tpm, alg: int) -> bytes:
         """Return the digest of the second sized parameter, which is the template of the Create commands."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.requests.command import Command, response_of
+from hwtpm.tpm2.state.act import Timers
 from hwtpm.tpm2.state.audit import Audit
 from hwtpm.tpm2.state.clock import Clock
 from hwtpm.tpm2.state.commits import Commits
@@ -18,6 +19,7 @@ from hwtpm.tpm2.state.nv import NvMemory
 from hwtpm.tpm2.state.objects import Objects
 from hwtpm.tpm2.state.owner import Owner
 from hwtpm.tpm2.state.pcr import Pcrs
+from hwtpm.tpm2.state.platform import Platform
 from hwtpm.tpm2.state.power import Power
 from hwtpm.tpm2.state.random import Random
 from hwtpm.tpm2.state.sessions import Sessions
@@ -42,11 +44,14 @@ class Tpm:
         self.sessions = Sessions()
         self.nv = NvMemory()
         self.audit = Audit()
+        self.platform = Platform()
+        self.timers = Timers(self.clock)
         self.commits = Commits(self.random)
         self.owners: tuple[Owner, ...] = (
             self.power, self.clock, self.hierarchies, self.lockout, self.pcrs, self.objects, self.sessions,
-            self.nv, self.audit, self.commits,
+            self.nv, self.audit, self.platform, self.timers, self.commits,
         )
+        self.physical_presence = False  # set by the platform while somebody is there
         self.locality = 0
         # Tells whether the command in progress has been asked to end.
         self.cancelled: Callable[[], bool] = bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from hwtpm.errors import TpmError
-from hwtpm.tpm2 import entity, password
+from hwtpm.tpm2 import entity, password, readonly
 from hwtpm.tpm2.auth import SessionArea, cp_hash, rp_hash
 from hwtpm.tpm2.context import COMMANDS, Plan, Tpm
 from hwtpm.tpm2.profile import MAX_COMMAND_SIZE
@@ -58,6 +58,8 @@ def _execute(tpm: Tpm, command: bytes) -> bytes:
     handles: tuple[int, ...] = ()
     if plan.handle_count:
         handles, off = _handles(tpm, plan, command)
+    if tpm.platform.read_only:
+        readonly.check(tpm, code, handles)
     if tag == TPM_ST_NO_SESSIONS:
         if plan.auth_count:
             raise TpmError(TPM_RC_AUTH_MISSING)

@@ -26,6 +26,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_ALG_NULL,
     TPM_RC_HANDLE,
     TPM_RC_HIERARCHY,
+    TPM_RC_PP,
     TPM_RC_REFERENCE_H0,
     TPM_RC_VALUE,
     TPM_SE_HMAC,
@@ -36,6 +37,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_CC_NV_WriteLock,
 )
 from hwtpm.tpm2.types.handles import (
+    TPM_HT_AC,
     TPM_HT_HMAC_SESSION,
     TPM_HT_NV_INDEX,
     TPM_HT_PCR,
@@ -71,13 +73,13 @@ def present(tpm: Tpm, handle: int, number: int) -> None:
     object or NV Index that is not there or whose hierarchy is disabled.
     """
     kind = handle >> 24
-    if kind == TPM_HT_PCR:
-        return
+    if kind in (TPM_HT_PCR, TPM_HT_AC):
+        return  # An attached component that is not there is for its commands to answer.
     if kind == TPM_HT_PERMANENT:
         if handle in _HIERARCHIES:
             if not tpm.hierarchies.enabled(handle):
                 raise TpmError(TPM_RC_HIERARCHY).handle(number)
-        elif handle not in _ALWAYS_PRESENT:
+        elif handle not in _ALWAYS_PRESENT and handle not in tpm.timers:
             raise TpmError(TPM_RC_VALUE).handle(number)
         return
     try:
@@ -99,6 +101,12 @@ def present(tpm: Tpm, handle: int, number: int) -> None:
         if kind in (TPM_HT_NV_INDEX, TPM_HT_PERSISTENT):
             raise TpmError(TPM_RC_HANDLE).handle(number) from None
         raise TpmError(TPM_RC_REFERENCE_H0 + number - 1) from None
+
+
+def check_presence(tpm: Tpm, handle: int, code: int) -> None:
+    """Raise TPM_RC_PP if the platform has to be there to authorize the command *code* and is not."""
+    if handle == TPM_RH_PLATFORM and code in tpm.platform.gated and not tpm.physical_presence:
+        raise TpmError(TPM_RC_PP)
 
 
 def name(tpm: Tpm, handle: int) -> bytes:
@@ -125,6 +133,8 @@ def auth_value(tpm: Tpm, handle: int) -> bytes:
         return tpm.pcrs.auth(handle)
     if handle == TPM_RH_NULL:
         return b""
+    if handle in tpm.timers:
+        handle = TPM_RH_PLATFORM
     return tpm.hierarchies.auth(handle)
 
 
@@ -142,6 +152,8 @@ def policy(tpm: Tpm, handle: int) -> tuple[int, bytes]:
         return index.name_alg, index.auth_policy
     if kind == TPM_HT_PCR:
         return tpm.pcrs.policy(handle)
+    if handle in tpm.timers:
+        return tpm.timers.policy(handle)
     return tpm.hierarchies.policy(handle)
 
 
@@ -200,7 +212,8 @@ def auth_value_usable(tpm: Tpm, handle: int, role: str, code: int) -> bool:
     if kind == TPM_HT_NV_INDEX:
         wanted = TPMA_NV_AUTHWRITE if code in _NV_WRITES else TPMA_NV_AUTHREAD
         return tpm.nv.get(handle).auth_usable(wanted)
-    return True
+    # The authValue of a timer is that of the platform (Part 1, 40.2).
+    return handle not in tpm.timers or tpm.hierarchies.enabled(TPM_RH_PLATFORM)
 
 
 def policy_usable(tpm: Tpm, handle: int, role: str, code: int) -> bool:

@@ -45,9 +45,10 @@ def alone(command: bytes, off: int) -> tuple[bytes, int] | None:
 def check(tpm: Tpm, handle: int, role: str, code: int, password: bytes) -> None:
     """Return if *password* authorizes *role* of the entity in command *code*.
 
-    Raises TPM_RC_LOCKOUT, TPM_RC_AUTH_TYPE, TPM_RC_AUTH_UNAVAILABLE, TPM_RC_BAD_AUTH, or TPM_RC_AUTH_FAIL
-    where the failure counts (Part 1, "Dictionary Attack Protection").
+    Raises TPM_RC_PP, TPM_RC_LOCKOUT, TPM_RC_AUTH_TYPE, TPM_RC_AUTH_UNAVAILABLE, TPM_RC_BAD_AUTH, or
+    TPM_RC_AUTH_FAIL where the failure counts (Part 1, "Dictionary Attack Protection").
     """
+    entity.check_presence(tpm, handle, code)
     protected = entity.da_protected(tpm, handle)
     if protected:
         tpm.lockout.check(handle == TPM_RH_LOCKOUT)

@@ -117,6 +117,7 @@ CONTEXT_ENCRYPT_KEY_BYTES: Final = 32
 
 # Time.
 
+ACT_COUNT: Final = 2  # authenticated countdown timers
 NV_CLOCK_UPDATE_INTERVAL: Final = 12  # Clock is written to NV each 2**12 ms
 CLOCK_UPDATE_MS: Final = 1 << NV_CLOCK_UPDATE_INTERVAL
 ORDERLY_BITS: Final = 8

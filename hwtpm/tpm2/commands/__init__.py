@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 
 _MODULES = (
-    "asymmetric", "attestation", "audit", "capability", "clock", "context", "create_loaded", "credential",
-    "dictionary_attack", "duplication", "ecc_encryption", "ephemeral", "hashing", "hierarchy", "nv",
-    "object", "pcr", "persistent", "policy", "policy_authority", "primary", "random", "sequence", "session",
-    "signing", "startup", "symmetric", "testing",
+    "asymmetric", "attached", "attestation", "audit", "capability", "clock", "context", "countdown",
+    "create_loaded", "credential", "dictionary_attack", "duplication", "ecc_encryption", "ephemeral",
+    "hashing", "hierarchy", "management", "nv", "object", "pcr", "persistent", "policy", "policy_authority", "policy_limits",
+    "primary", "random", "sequence", "session", "signing", "startup", "symmetric", "testing",
 )
 
 

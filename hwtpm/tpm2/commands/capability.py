@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from hwtpm.errors import TpmError
-from hwtpm.tpm2 import profile
+from hwtpm.tpm2 import entity, profile
 from hwtpm.tpm2.context import COMMANDS, Tpm, handles
-from hwtpm.tpm2.requests.capability import GetCapability, GetCapabilityResponse
-from hwtpm.tpm2.requests.command import tpma_cc
+from hwtpm.tpm2.requests.capability import GetCapability, GetCapabilityResponse, SetCapability, TestParms
+from hwtpm.tpm2.requests.command import Empty, tpma_cc
 from hwtpm.tpm2.state import pcr
 from hwtpm.tpm2.types import constants as c
 from hwtpm.tpm2.types.attributes import (
@@ -20,6 +20,8 @@ from hwtpm.tpm2.types.attributes import (
     TPMA_ALGORITHM_OBJECT,
     TPMA_ALGORITHM_SIGNING,
     TPMA_ALGORITHM_SYMMETRIC,
+    TPMA_CC_COMMANDINDEX,
+    TPMA_CC_V,
     TPMA_PERMANENT_DISABLECLEAR,
     TPMA_PERMANENT_ENDORSEMENTAUTHSET,
     TPMA_PERMANENT_INLOCKOUT,
@@ -30,12 +32,14 @@ from hwtpm.tpm2.types.attributes import (
     TPMA_STARTUP_CLEAR_ORDERLY,
     TPMA_STARTUP_CLEAR_PHENABLE,
     TPMA_STARTUP_CLEAR_PHENABLENV,
+    TPMA_STARTUP_CLEAR_READONLY,
     TPMA_STARTUP_CLEAR_SHENABLE,
 )
 from hwtpm.tpm2.types.handles import (
     HMAC_SESSION_FIRST,
     HR_HANDLE_MASK,
     HR_SHIFT,
+    TPM_HT_AC,
     TPM_HT_LOADED_SESSION,
     TPM_HT_NV_INDEX,
     TPM_HT_PCR,
@@ -54,6 +58,7 @@ from hwtpm.tpm2.types.handles import (
     TPM_RS_PW,
 )
 from hwtpm.tpm2.types.structures import (
+    TPMS_ACT_DATA,
     TPMS_ALG_PROPERTY,
     TPMS_CAPABILITY_DATA,
     TPMS_TAGGED_PCR_SELECT,
@@ -61,6 +66,7 @@ from hwtpm.tpm2.types.structures import (
     TPMS_TAGGED_PROPERTY,
     TPMT_HA,
 )
+from hwtpm.wire import encode
 
 _A, _S, _H = TPMA_ALGORITHM_ASYMMETRIC, TPMA_ALGORITHM_SYMMETRIC, TPMA_ALGORITHM_HASH
 _O, _SIGN, _ENC = TPMA_ALGORITHM_OBJECT, TPMA_ALGORITHM_SIGNING, TPMA_ALGORITHM_ENCRYPTING
@@ -157,6 +163,37 @@ def get_capability(tpm: Tpm, cmd: GetCapability) -> GetCapabilityResponse:
     return GetCapabilityResponse(int(len(found) > count), TPMS_CAPABILITY_DATA(cmd.capability, found[:count]))
 
 
+@handles
+def set_capability(tpm: Tpm, cmd: SetCapability) -> Empty:
+    """Nothing can be set: the decoder of the request answers every capability.  Part 3, 30.4.
+
+    TPM_RC_VALUE (parameter 1).
+    """
+    raise TpmError(c.TPM_RC_VALUE).parameter(1)
+
+
+def find(tpm: Tpm, capability: int, prop: int) -> bytes | None:
+    """Return the octets of one property in its structure (Part 3, Table 184), None if there is no such one."""
+    if capability not in _GROUPS:
+        return None
+    try:
+        values = list(_GROUPS[capability][0](tpm, prop))
+    except TpmError:  # There cannot be such a property.
+        return None
+    if not values:
+        return None
+    width = 2 if capability in (c.TPM_CAP_ALGS, c.TPM_CAP_ECC_CURVES) else 4
+    octets = values[0].to_bytes(width, "big") if isinstance(values[0], int) else encode(values[0])
+    # Each structure begins with what names it.
+    named = int.from_bytes(octets[:width], "big")
+    if capability == c.TPM_CAP_COMMANDS:
+        named &= TPMA_CC_COMMANDINDEX | TPMA_CC_V
+    elif capability == c.TPM_CAP_HANDLES and prop >> HR_SHIFT in (TPM_HT_LOADED_SESSION, TPM_HT_SAVED_SESSION):
+        # HMAC and policy sessions share their numbers.
+        named, prop = named & HR_HANDLE_MASK, prop & HR_HANDLE_MASK
+    return octets if named == prop else None
+
+
 # One function for each group: all values from a property on, in order.
 
 def _algorithms(tpm: Tpm, first: int) -> Iterable[TPMS_ALG_PROPERTY]:
@@ -177,11 +214,13 @@ def _handles(tpm: Tpm, first: int) -> Iterable[int]:
     if kind == TPM_HT_NV_INDEX:
         found: Iterable[int] = tpm.nv.handles()
     elif kind == TPM_HT_PERMANENT:
-        found = _PERMANENT_HANDLES
+        found = (*_PERMANENT_HANDLES, *tpm.timers.handles())
     elif kind == TPM_HT_TRANSIENT:
         found = sorted(tpm.objects.transient)
     elif kind == TPM_HT_PERSISTENT:
         found = sorted(tpm.objects.persistent)
+    elif kind == TPM_HT_AC:
+        found = ()
     else:
         raise TpmError(c.TPM_RC_HANDLE).parameter(2)
     return [handle for handle in found if handle >= first]
@@ -191,9 +230,8 @@ def _commands(tpm: Tpm, first: int) -> Iterable[int]:
     return [tpma_cc(COMMANDS[code].request) for code in sorted(COMMANDS) if code >= first]
 
 
-def _none(tpm: Tpm, first: int) -> Iterable[int]:
-    """No command needs physical presence."""
-    return ()
+def _gated(tpm: Tpm, first: int) -> Iterable[int]:
+    return [code for code in sorted(tpm.platform.gated) if code >= first]
 
 
 def _audited(tpm: Tpm, first: int) -> Iterable[int]:
@@ -238,7 +276,7 @@ def _variable(tpm: Tpm) -> dict[int, int]:
         c.TPM_PT_HR_PERSISTENT_AVAIL: profile.MAX_EVICT_OBJECTS - len(objects.persistent),
         c.TPM_PT_NV_COUNTERS: nv.counters,
         c.TPM_PT_NV_COUNTERS_AVAIL: nv.counters_available,
-        c.TPM_PT_ALGORITHM_SET: 0,
+        c.TPM_PT_ALGORITHM_SET: tpm.platform.algorithm_set,
         c.TPM_PT_LOADED_CURVES: len(profile.ECC_CURVES),
         c.TPM_PT_LOCKOUT_COUNTER: lockout.failed_tries,
         c.TPM_PT_MAX_AUTH_FAIL: lockout.max_tries,
@@ -277,6 +315,8 @@ def _startup_attributes(tpm: Tpm) -> int:
             bits |= bit
     if hierarchies.ph_enable_nv:
         bits |= TPMA_STARTUP_CLEAR_PHENABLENV
+    if tpm.platform.read_only:
+        bits |= TPMA_STARTUP_CLEAR_READONLY
     if tpm.power.was_orderly:
         bits |= TPMA_STARTUP_CLEAR_ORDERLY
     return bits
@@ -325,22 +365,21 @@ def _curves(tpm: Tpm, first: int) -> Iterable[int]:
 def _policies(tpm: Tpm, first: int) -> Iterable[TPMS_TAGGED_POLICY]:
     if first >> HR_SHIFT != TPM_HT_PERMANENT:
         raise TpmError(c.TPM_RC_VALUE).parameter(2)
-    return [TPMS_TAGGED_POLICY(handle, TPMT_HA(*tpm.hierarchies.policy(handle)))
-            for handle in _WITH_POLICY if handle >= first]
+    return [TPMS_TAGGED_POLICY(handle, TPMT_HA(*entity.policy(tpm, handle)))
+            for handle in (*_WITH_POLICY, *tpm.timers.handles()) if handle >= first]
 
 
-def _timers(tpm: Tpm, first: int) -> Iterable[Any]:
-    """There is no authenticated countdown timer."""
+def _timers(tpm: Tpm, first: int) -> Iterable[TPMS_ACT_DATA]:
     if not TPM_RH_ACT_0 <= first <= TPM_RH_ACT_F:
         raise TpmError(c.TPM_RC_VALUE).parameter(2)
-    return ()
+    return [tpm.timers.data(handle) for handle in tpm.timers.handles() if handle >= first]
 
 
 _GROUPS: Final[dict[int, tuple[Callable[[Tpm, int], Iterable[Any]], int]]] = {
     c.TPM_CAP_ALGS: (_algorithms, profile.MAX_CAP_ALGS),
     c.TPM_CAP_HANDLES: (_handles, profile.MAX_CAP_HANDLES),
     c.TPM_CAP_COMMANDS: (_commands, profile.MAX_CAP_CC),
-    c.TPM_CAP_PP_COMMANDS: (_none, profile.MAX_CAP_CC),
+    c.TPM_CAP_PP_COMMANDS: (_gated, profile.MAX_CAP_CC),
     c.TPM_CAP_AUDIT_COMMANDS: (_audited, profile.MAX_CAP_CC),
     c.TPM_CAP_PCRS: (_pcrs, profile.HASH_COUNT),
     c.TPM_CAP_TPM_PROPERTIES: (_tpm_properties, profile.MAX_TPM_PROPERTIES),

@@ -16,6 +16,7 @@ from hwtpm.tpm2.requests.hierarchy import (
     ClearControl,
     HierarchyChangeAuth,
     HierarchyControl,
+    ReadOnlyControl,
     SetPrimaryPolicy,
 )
 from hwtpm.tpm2.types.base import YES
@@ -63,7 +64,7 @@ def hierarchy_control(tpm: Tpm, cmd: HierarchyControl) -> Empty:
 
 @handles
 def set_primary_policy(tpm: Tpm, cmd: SetPrimaryPolicy) -> Empty:
-    """The hierarchy or lockout has the policy, or none.  Part 3, 24.3.
+    """The hierarchy, lockout or timer has the policy, or none.  Part 3, 24.3.
 
     TPM_RC_SIZE (parameter 1): the policy is not a digest of the algorithm, or not empty without one.
     """
@@ -72,7 +73,8 @@ def set_primary_policy(tpm: Tpm, cmd: SetPrimaryPolicy) -> Empty:
     if len(cmd.auth_policy) != size:
         raise TpmError(TPM_RC_SIZE).parameter(1)
     # Internal Data Update
-    tpm.hierarchies.set_policy(cmd.auth_handle, cmd.hash_alg, cmd.auth_policy)
+    owner = tpm.timers if cmd.auth_handle in tpm.timers else tpm.hierarchies
+    owner.set_policy(cmd.auth_handle, cmd.hash_alg, cmd.auth_policy)
     # Command Output
     return Empty()
 
@@ -161,5 +163,14 @@ def hierarchy_change_auth(tpm: Tpm, cmd: HierarchyChangeAuth) -> Empty:
         raise TpmError(TPM_RC_SIZE).parameter(1)
     # Internal Data Update
     tpm.hierarchies.set_auth(cmd.auth_handle, cmd.new_auth)
+    # Command Output
+    return Empty()
+
+
+@handles
+def read_only_control(tpm: Tpm, cmd: ReadOnlyControl) -> Empty:
+    """The TPM is in read-only mode, or is not.  Part 3, 24.9."""
+    # Internal Data Update
+    tpm.platform.read_only = cmd.state == YES
     # Command Output
     return Empty()

@@ -12,12 +12,15 @@ from hwtpm.tpm2.requests.command import Empty
 from hwtpm.tpm2.requests.nv import (
     NVChangeAuth,
     NVDefineSpace,
+    NVDefineSpace2,
     NVExtend,
     NVGlobalWriteLock,
     NVIncrement,
     NVRead,
     NVReadLock,
     NVReadPublic,
+    NVReadPublic2,
+    NVReadPublic2Response,
     NVReadPublicResponse,
     NVReadResponse,
     NVSetBits,
@@ -59,6 +62,7 @@ from hwtpm.tpm2.types.attributes import (
 )
 from hwtpm.tpm2.types.constants import (
     TPM_RC_ATTRIBUTES,
+    TPM_RC_HANDLE,
     TPM_RC_HIERARCHY,
     TPM_RC_NV_AUTHORIZATION,
     TPM_RC_NV_LOCKED,
@@ -67,8 +71,8 @@ from hwtpm.tpm2.types.constants import (
     TPM_RC_SIZE,
     TPM_RC_VALUE,
 )
-from hwtpm.tpm2.types.handles import TPM_RH_OWNER, TPM_RH_PLATFORM
-from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
+from hwtpm.tpm2.types.handles import TPM_HT_NV_INDEX, TPM_RH_OWNER, TPM_RH_PLATFORM
+from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC, TPMT_NV_PUBLIC_2
 
 _READS: Final = TPMA_NV_PPREAD | TPMA_NV_OWNERREAD | TPMA_NV_AUTHREAD | TPMA_NV_POLICYREAD
 _WRITES: Final = TPMA_NV_PPWRITE | TPMA_NV_OWNERWRITE | TPMA_NV_AUTHWRITE | TPMA_NV_POLICYWRITE
@@ -87,14 +91,31 @@ def nv_define_space(tpm: Tpm, cmd: NVDefineSpace) -> Empty:
     is not the one that they name.  TPM_RC_HIERARCHY: phEnableNV is CLEAR.  TPM_RC_NV_DEFINED,
     TPM_RC_NV_SPACE.
     """
+    return _define(tpm, cmd.auth_handle, cmd.auth, cmd.public_info)
+
+
+@handles
+def nv_define_space2(tpm: Tpm, cmd: NVDefineSpace2) -> Empty:
+    """The NV Index exists and is not written.  Part 3, 31.17.
+
+    TPM_RC_HANDLE (parameter 2): it is not of type TPM_HT_NV_INDEX, and there is no memory of other types.
+    Else as for NV_DefineSpace.
+    """
     # Input Validation
-    public = cmd.public_info
+    public = cmd.public_info.public_area
+    if cmd.public_info.handle_type != TPM_HT_NV_INDEX or not isinstance(public, TPMS_NV_PUBLIC):
+        raise TpmError(TPM_RC_HANDLE).parameter(2)
+    return _define(tpm, cmd.auth_handle, cmd.auth, public)
+
+
+def _define(tpm: Tpm, auth_handle: int, auth: bytes, public: TPMS_NV_PUBLIC) -> Empty:
+    # Input Validation
     digest_size = hashes.size(public.name_alg)
     if public.auth_policy and len(public.auth_policy) != digest_size:
         raise TpmError(TPM_RC_SIZE).parameter(2)
-    if len(cmd.auth.rstrip(b"\0")) > digest_size:
+    if len(auth.rstrip(b"\0")) > digest_size:
         raise TpmError(TPM_RC_SIZE).parameter(1)
-    by_platform = cmd.auth_handle == TPM_RH_PLATFORM
+    by_platform = auth_handle == TPM_RH_PLATFORM
     if by_platform and not tpm.hierarchies.ph_enable_nv:
         raise TpmError(TPM_RC_HIERARCHY).handle(1)
     try:
@@ -109,7 +130,7 @@ def nv_define_space(tpm: Tpm, cmd: NVDefineSpace) -> Empty:
     if public.attributes & TPMA_NV_WRITEALL and public.data_size > MAX_NV_BUFFER_SIZE:
         raise TpmError(TPM_RC_SIZE).parameter(2)
     # Internal Data Update
-    tpm.nv.define(public, cmd.auth)
+    tpm.nv.define(public, auth)
     # Command Output
     return Empty()
 
@@ -186,6 +207,14 @@ def nv_read_public(tpm: Tpm, cmd: NVReadPublic) -> NVReadPublicResponse:
     # Command Output
     index = tpm.nv.get(cmd.nv_index)
     return NVReadPublicResponse(index.public, index.name)
+
+
+@handles
+def nv_read_public2(tpm: Tpm, cmd: NVReadPublic2) -> NVReadPublic2Response:
+    """The public area with its type, and the Name, are returned.  Part 3, 31.18."""
+    # Command Output
+    index = tpm.nv.get(cmd.nv_index)
+    return NVReadPublic2Response(TPMT_NV_PUBLIC_2(TPM_HT_NV_INDEX, index.public), index.name)
 
 
 def check_read(tpm: Tpm, auth_handle: int, nv_index: int) -> NvIndex:

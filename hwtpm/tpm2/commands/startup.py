@@ -12,6 +12,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_RC_LOCALITY,
     TPM_RC_TYPE,
     TPM_RC_VALUE,
+    TPM_SU_CLEAR,
     TPM_SU_STATE,
 )
 
@@ -69,7 +70,9 @@ def shutdown(tpm: Tpm, cmd: Shutdown) -> Empty:
     # Internal Data Update
     tpm.clock.shutdown()
     tpm.nv.shutdown()
-    tpm.power.shutdown(cmd.shutdown_type, _volatile(tpm), keep=cmd.shutdown_type == TPM_SU_STATE)
+    tpm.timers.shutdown()
+    kind = cmd.shutdown_type if tpm.platform.resumable else TPM_SU_CLEAR
+    tpm.power.shutdown(kind, _volatile(tpm), keep=kind == TPM_SU_STATE)
     # Command Output
     return Empty()
 
