@@ -235,7 +235,7 @@ def ecdh_z_gen(tpm: Tpm, cmd: ECDHZGen) -> ECDHZGenResponse:
 
 @handles
 def ecc_parameters(tpm: Tpm, cmd: ECCParameters) -> ECCParametersResponse:
-    """The parameters of the curve are returned, those of the field as long as the field.  Part 3, 14.6.
+    """The parameters of the curve are returned, as long as the field or order, except zero.  Part 3, 14.6.
 
     The type of the parameter has refused what is not one of our curves (TPM_RC_CURVE).
     """
@@ -243,7 +243,7 @@ def ecc_parameters(tpm: Tpm, cmd: ECCParameters) -> ECCParametersResponse:
 
     # Command Output
     curve = ecc.curve(cmd.curve_id)
-    p, a, b, x, y = [number.to_bytes(curve.field_size, "big")
+    p, a, b, x, y = [number.to_bytes(curve.field_size if number else 1, "big")
                      for number in (curve.p, curve.a, curve.b, curve.gx, curve.gy)]
     alg = _KDF_HASH.get(cmd.curve_id)
     kdf = TPMT_KDF_SCHEME(TPM_ALG_NULL)

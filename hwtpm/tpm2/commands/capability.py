@@ -194,6 +194,13 @@ def find(tpm: Tpm, capability: int, prop: int) -> bytes | None:
     return octets if named == prop else None
 
 
+@handles
+def test_parms(tpm: Tpm, cmd: TestParms) -> Empty:
+    # Input Validation: the types of the parameters have refused what is not implemented.
+    # Command Output
+    return Empty()
+
+
 # One function for each group: all values from a property on, in order.
 
 def _algorithms(tpm: Tpm, first: int) -> Iterable[TPMS_ALG_PROPERTY]:
