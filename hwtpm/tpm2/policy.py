@@ -47,7 +47,7 @@ def update(session: Session, code: int, name: bytes, policy_ref: bytes | None) -
 
 def qualified(session: Session) -> bytes:
     """Return what the session is limited to already; empty if it is not."""
-    return session.cp_hash or session.name_hash or session.template_hash
+    return session.cp_hash or session.name_hash or session.template_hash or session.parameters_hash
 
 
 def timeout(session: Session, expiration: int, nonce: bytes) -> int:

@@ -8,6 +8,7 @@ from hwtpm.client import Client, Password
 from hwtpm.crypto.drbg import CtrDrbg
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.profile import DA_LOCKOUT_RECOVERY, DA_MAX_TRIES, DA_RECOVERY_TIME
+from hwtpm.tpm2.requests.capability import GetCapability
 from hwtpm.tpm2.requests.dictionary_attack import DictionaryAttackLockReset, DictionaryAttackParameters
 from hwtpm.tpm2.requests.hierarchy import Clear, HierarchyChangeAuth, SetPrimaryPolicy
 from hwtpm.tpm2.requests.nv import NVDefineSpace, NVRead, NVWrite
@@ -23,6 +24,8 @@ from hwtpm.tpm2.types.attributes import (
 )
 from hwtpm.tpm2.types.constants import (
     TPM_ALG_SHA256,
+    TPM_CAP_TPM_PROPERTIES,
+    TPM_PT_LOCKOUT_COUNTER,
     TPM_RC_AUTH_FAIL,
     TPM_RC_BAD_AUTH,
     TPM_RC_LOCKOUT,
@@ -98,6 +101,17 @@ def test_failures_of_unprotected_entities_do_not_count(tpm: Machine) -> None:
         assert attempt(tpm, b"bad", FREE) == TPM_RC_BAD_AUTH | S1
         assert not tpm.dirty
     assert attempt(tpm, b"key") == 0
+
+
+def test_the_reported_counter_knows_what_time_has_healed(tpm: Machine) -> None:
+    """Whatever property is asked for first: the counter by itself, too."""
+    attempt(tpm, b"bad")
+    attempt(tpm, b"bad")
+    tpm.clock.advance(1000 * tpm.tpm.lockout.recovery_time)
+    asked = GetCapability(TPM_CAP_TPM_PROPERTIES, TPM_PT_LOCKOUT_COUNTER, 1)
+    (counter,) = tpm.run(asked).capability_data.data
+    assert (counter.property, counter.value) == (TPM_PT_LOCKOUT_COUNTER, 1)
+    assert tpm.dirty
 
 
 def test_success_does_not_forgive(tpm: Machine) -> None:

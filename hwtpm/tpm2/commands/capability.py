@@ -142,6 +142,7 @@ _PERMANENT_HANDLES: Final = (TPM_RH_OWNER, TPM_RH_NULL, TPM_RS_PW, TPM_RH_LOCKOU
                              TPM_RH_PLATFORM, TPM_RH_PLATFORM_NV)
 _WITH_POLICY: Final = (TPM_RH_OWNER, TPM_RH_LOCKOUT, TPM_RH_ENDORSEMENT, TPM_RH_PLATFORM)
 _IN_FAILURE_MODE: Final = range(c.TPM_PT_MANUFACTURER, c.TPM_PT_FIRMWARE_VERSION_2 + 1)
+_SESSIONS: Final = (TPM_HT_LOADED_SESSION, TPM_HT_SAVED_SESSION)
 _GROUP: Final = 0x100  # properties in a group (Part 2, 6.13)
 
 
@@ -173,7 +174,7 @@ def set_capability(tpm: Tpm, cmd: SetCapability) -> Empty:
 
 
 def find(tpm: Tpm, capability: int, prop: int) -> bytes | None:
-    """Return the octets of one property in its structure (Part 3, Table 184), None if there is no such one."""
+    """Return the octets of one property in its structure (Part 3, Table 184), None if there is none."""
     if capability not in _GROUPS:
         return None
     try:
@@ -188,7 +189,7 @@ def find(tpm: Tpm, capability: int, prop: int) -> bytes | None:
     named = int.from_bytes(octets[:width], "big")
     if capability == c.TPM_CAP_COMMANDS:
         named &= TPMA_CC_COMMANDINDEX | TPMA_CC_V
-    elif capability == c.TPM_CAP_HANDLES and prop >> HR_SHIFT in (TPM_HT_LOADED_SESSION, TPM_HT_SAVED_SESSION):
+    elif capability == c.TPM_CAP_HANDLES and prop >> HR_SHIFT in _SESSIONS:
         # HMAC and policy sessions share their numbers.
         named, prop = named & HR_HANDLE_MASK, prop & HR_HANDLE_MASK
     return octets if named == prop else None
@@ -270,6 +271,7 @@ def _command_counts() -> dict[int, int]:
 def _variable(tpm: Tpm) -> dict[int, int]:
     sessions, objects, nv, lockout = tpm.sessions, tpm.objects, tpm.nv, tpm.lockout
     active = len(sessions.loaded) + len(sessions.saved)
+    lockout.heal()
     return {
         c.TPM_PT_PERMANENT: _permanent_attributes(tpm),
         c.TPM_PT_STARTUP_CLEAR: _startup_attributes(tpm),
@@ -296,7 +298,7 @@ def _variable(tpm: Tpm) -> dict[int, int]:
 
 
 def _permanent_attributes(tpm: Tpm) -> int:
-    """Return TPMA_PERMANENT (Part 2, 8.6); the failures that time has healed do not count."""
+    """Return TPMA_PERMANENT (Part 2, 8.6)."""
     hierarchies = tpm.hierarchies
     bits = TPMA_PERMANENT_TPMGENERATEDEPS
     for handle, bit in ((TPM_RH_OWNER, TPMA_PERMANENT_OWNERAUTHSET),

@@ -65,6 +65,7 @@ class Session(Wire):
     cp_hash: _Digest = b""
     name_hash: _Digest = b""
     template_hash: _Digest = b""
+    parameters_hash: _Digest = b""
     check_pcr: _Flag = False
     pcr_counter: UINT32 = 0
     needs_auth_value: _Flag = False
@@ -76,7 +77,7 @@ class Session(Wire):
         """No assertion has been made; the digest is zeros (Part 3, 11.2)."""
         self.policy_digest = bytes(DIGEST_SIZE[self.auth_hash])
         self.timeout = self.command_code = self.command_locality = 0
-        self.cp_hash = self.name_hash = self.template_hash = b""
+        self.cp_hash = self.name_hash = self.template_hash = self.parameters_hash = b""
         self.check_pcr = False
         self.pcr_counter = 0
         self.needs_auth_value = self.needs_password = self.needs_pp = False
