@@ -41,7 +41,10 @@ class Chip:
             raise
         self._lock = Lock()
         self.saves = 0  # NV writes since power-on
-        self.tis = Tis(self._execute)
+        self.tis = Tis(
+            self._execute, hash_start=self.engine.hash_start, hash_data=self.engine.hash_data,
+            hash_end=self._hash_end, established=self.engine.established, on_established=self._establish,
+        )
 
     def close(self) -> None:
         """Power is gone."""
@@ -51,15 +54,31 @@ class Chip:
     def _execute(self, command: bytes, locality: int) -> bytes:
         with self._lock:
             outcome = self.engine.execute(command, locality, self.tis.cancelled)
-            if outcome.dirty:
-                try:
-                    self._save()
-                except OSError:
-                    assert self._durable is not None
-                    self.engine.rollback(self._durable)
-                    return error_response(TPM_RC_NV_UNAVAILABLE)
-                self.saves += 1
+            if not self._stored():
+                return error_response(TPM_RC_NV_UNAVAILABLE)
             return outcome.response
+
+    def _hash_end(self) -> None:
+        with self._lock:
+            self.engine.hash_end()
+            self._stored()
+
+    def _establish(self, established: bool) -> None:
+        with self._lock:
+            self.engine.establish(established)
+            self._stored()
+
+    def _stored(self) -> bool:
+        """Store what has changed; if that fails, nothing has changed."""
+        if self.engine.dirty:
+            try:
+                self._save()
+            except OSError:
+                assert self._durable is not None
+                self.engine.rollback(self._durable)
+                return False
+            self.saves += 1
+        return True
 
     def _save(self) -> None:
         """Write the engine's snapshot over the older of the two records."""

@@ -129,7 +129,8 @@ class Tis:
     registers.  *hash_start*, *hash_data* and *hash_end*
     are the H-CRTM indications (Part 1, 31); a TPM without them ignores the three registers.  *interrupt* is
     called with the new level of the interrupt line (True: asserted) when it changes.  *family* is
-    `TPM_FAMILY_2_0` or `TPM_FAMILY_1_2`.
+    `TPM_FAMILY_2_0` or `TPM_FAMILY_1_2`.  *established* is what *on_established* was last called
+    with, so that the bit can outlive power.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class Tis:
         interrupt: Callable[[bool], None] | None = None,
         family: int = TPM_FAMILY_2_0,
         established: bool = False,
+        on_established: Callable[[bool], None] = lambda established: None,
     ) -> None:
         self._execute = execute
         self._on_cancel = cancel
@@ -152,6 +154,7 @@ class Tis:
         self._hash_end = hash_end
         self._interrupt = interrupt
         self._two = family == TPM_FAMILY_2_0
+        self._on_established = on_established
         self.established = established
         """A dynamic launch took place since the bit was last reset (kept by the TPM over power cycles)."""
 
@@ -376,8 +379,13 @@ class Tis:
                 return
             if bits & STS_COMMAND_CANCEL and self._state is _EXECUTION:
                 self._cancel()
-            if bits & STS_RESET_ESTABLISHMENT_BIT and locality >= 3:
-                self.established = False
+        if bits & STS_RESET_ESTABLISHMENT_BIT and locality >= 3:
+            self._establish(False)
+
+    def _establish(self, established: bool) -> None:
+        if established != self.established:
+            self.established = established
+            self._on_established(established)
 
     def _run(self, locality: int) -> None:
         try:
@@ -472,7 +480,7 @@ class Tis:
                 return
             self._activate(4)
             self._hashing = True
-            self.established = True
+        self._establish(True)
         self._hash_start()
 
     def _hash(self, register: int, data: bytes) -> None:

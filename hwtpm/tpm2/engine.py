@@ -13,6 +13,7 @@ from hwtpm.tpm2 import commands
 from hwtpm.tpm2.commands.startup import recheck
 from hwtpm.tpm2.context import COMMANDS, Tpm
 from hwtpm.tpm2.dispatch import error_response, execute
+from hwtpm.tpm2.launch import Launch
 from hwtpm.tpm2.types.constants import TPM_RC_FAILURE
 
 _MAGIC = b"cusetpm 2.0\0"
@@ -48,6 +49,7 @@ class Engine:
         commands.load()
         self.tpm = Tpm(entropy, now)
         self.tpm.primes = primes
+        self._launch = Launch(self.tpm)
         self.fault: Exception | None = None  # the defect that put this TPM into failure mode
         self._sections: dict[bytes, bytes] = {}
         if snapshot is None:
@@ -79,7 +81,33 @@ class Engine:
             self.fault = fault
             tpm.power.failed = True
             return Outcome(error_response(TPM_RC_FAILURE), False)
-        return Outcome(response, any([owner.dirty for owner in tpm.owners]))
+        return Outcome(response, self.dirty)
+
+    @property
+    def dirty(self) -> bool:
+        """Tell whether permanent state has changed since the last snapshot."""
+        return any([owner.dirty for owner in self.tpm.owners])
+
+    def hash_start(self) -> None:
+        """The platform starts to measure what it launches (_TPM_Hash_Start)."""
+        self._launch.start()
+
+    def hash_data(self, data: bytes) -> None:
+        """*data* is the next part of what is launched (_TPM_Hash_Data)."""
+        self._launch.data(data)
+
+    def hash_end(self) -> None:
+        """What was launched is in its PCR (_TPM_Hash_End); `dirty` tells whether that has to be stored."""
+        self._launch.end()
+
+    def establish(self, established: bool) -> None:
+        """The platform's record of a dynamic launch is SET or CLEAR: permanent, and for the platform only."""
+        self.tpm.platform.establish(established)
+
+    @property
+    def established(self) -> bool:
+        """Tell what `establish` was last told."""
+        return self.tpm.platform.established
 
     def takes_long(self, command: bytes) -> bool:
         """Tell whether *command* is one that may search primes or do comparable work."""

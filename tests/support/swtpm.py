@@ -15,6 +15,7 @@ import pytest
 _START_SECONDS = 10
 _CMD_INIT = 2
 _CMD_SET_LOCALITY = 5
+_CMD_HASH_START, _CMD_HASH_DATA, _CMD_HASH_END = 6, 7, 8
 
 
 class Swtpm:
@@ -69,6 +70,13 @@ class Swtpm:
         """Commands come from *locality* from now on."""
         self._ctrl.sendall(_CMD_SET_LOCALITY.to_bytes(4, "big") + bytes([locality]))
         assert self._ctrl.recv(4) == bytes(4)
+
+    def hash_sequence(self, *parts: bytes) -> None:
+        """Measure *parts* as a launch (_TPM_Hash_Start, _TPM_Hash_Data, _TPM_Hash_End)."""
+        data = [_CMD_HASH_DATA.to_bytes(4, "big") + len(part).to_bytes(4, "big") + part for part in parts]
+        for command in (_CMD_HASH_START.to_bytes(4, "big"), *data, _CMD_HASH_END.to_bytes(4, "big")):
+            self._ctrl.sendall(command)
+            assert self._ctrl.recv(4) == bytes(4)
 
 
 def _connect(path: Path) -> socket.socket:

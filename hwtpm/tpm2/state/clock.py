@@ -124,6 +124,11 @@ class Clock(Owner):
             self.safe = False
         self.touch()
 
+    def count_launch(self) -> None:
+        """A dynamic launch counts as a restart (Part 3, 22.11)."""
+        self.restart_count = (self.restart_count + 1) & 0xFFFFFFFF
+        self.touch()
+
     def save(self) -> bytes:
         """Return version, Clock as it was last stored, the counts, epoch and safe."""
         return encode(_Permanent(1, self._stored, self.reset_count, self.restart_count, self.epoch,

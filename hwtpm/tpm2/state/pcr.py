@@ -230,7 +230,6 @@ class Pcrs(Owner):
 
     def launch_early(self, digests: Iterable[TPMT_HA]) -> None:
         """The H-CRTM measured *digests* before the Startup: PCR 0 is 4, then extended (Part 3, 22.11)."""
-        self.apply_allocation()
         self.launched = True
         self._set(HCRTM_PCR, _HCRTM_LOCALITY)
         self.extend(HCRTM_PCR, digests)
