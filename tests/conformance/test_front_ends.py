@@ -12,6 +12,7 @@ import pytest
 from cusetpm.devices.fusedir import FuseDirectory
 from cusetpm.devices.rawsocket import RawSocket
 from tests.conformance.fake_tpm import FakeTpm
+from tests.conftest import RunInVm
 
 
 def check_front_end(kind: str, path: Path) -> None:
@@ -49,19 +50,8 @@ def test_the_raw_socket_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.vm
 @pytest.mark.slow
-def test_the_cuse_device_is_a_tpm_device() -> None:
+def test_the_cuse_device_is_a_tpm_device(run_in_vm: RunInVm) -> None:
     """In a virtual machine with a stock kernel, because /dev/cuse is rare."""
-    checkout = Path(__file__).parents[2]
-    run = str(checkout / "scripts" / "vm" / "run")
-    prepared = subprocess.run([run, "--prepare"], check=False, capture_output=True, text=True)
-    if prepared.returncode:
-        pytest.skip(f"no virtual machine: {prepared.stderr.strip()}")
-    done = subprocess.run(
-        [run, "--timeout", "240", "--", "python", "-W", "error", "tests/conformance/cuse_device.py"],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=checkout,
-    )
+    done = run_in_vm("python", "-W", "error", "tests/conformance/cuse_device.py")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("held: ") == 4

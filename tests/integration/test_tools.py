@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tests.conftest import CHECKOUT, RunInVm
+
 TOOLS = str(CHECKOUT / "tests" / "integration" / "tools.sh")
 CUSETPM = str(CHECKOUT / "scripts" / "cusetpm")
-VM_RUN = str(CHECKOUT / "scripts" / "vm" / "run")
 
 needs_tools = pytest.mark.skipif(shutil.which("tpm2_getrandom") is None, reason="tpm2-tools is not installed")
 needs_fuse = pytest.mark.skipif(
@@ -37,11 +37,8 @@ def test_the_tools_work_through_it(front_end: str, tmp_path: Path) -> None:
 @pytest.mark.vm
 @pytest.mark.slow
 @needs_tools
-def test_the_tools_work_through_a_character_device() -> None:
+def test_the_tools_work_through_a_character_device(run_in_vm: RunInVm) -> None:
     """In a virtual machine with a stock kernel, because /dev/cuse is rare."""
-    prepared = subprocess.run([VM_RUN, "--prepare"], capture_output=True, text=True, check=False)
-    if prepared.returncode:
-        pytest.skip(f"no virtual machine: {prepared.stderr.strip()}")
     script = """
         tools=$1; shift
         "$@" -- stat -c '%F %t:%T' /dev/tpm0
@@ -50,8 +47,7 @@ def test_the_tools_work_through_a_character_device() -> None:
         test ! -e /dev/tpm0
     """
     run = [CUSETPM, "run", "--front-end", "cuse", "--state-dir", "/root/state"]
-    inside = ["env", "-C", "/root", "sh", "-euc", script, "sh", TOOLS, *run]
-    done = subprocess.run([VM_RUN, "--", *inside], capture_output=True, text=True, check=False)
+    done = run_in_vm("env", "-C", "/root", "sh", "-euc", script, "sh", TOOLS, *run)
     assert done.returncode == 0, done.stdout + done.stderr
     kind, *found = done.stdout.splitlines()
     assert kind.startswith("character special file ")

@@ -1,0 +1,28 @@
+"""What tests of several folders share."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+VM_RUN = CHECKOUT / "scripts" / "vm" / "run"
+
+RunInVm = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def run_in_vm() -> RunInVm:
+    """Give a function that runs a command under a stock kernel; skips where none can be booted."""
+    prepared = subprocess.run([VM_RUN, "--prepare"], capture_output=True, text=True, check=False)
+    if prepared.returncode:
+        pytest.skip(f"no virtual machine: {prepared.stderr.strip()}")
+
+    def run(*command: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        words = [str(VM_RUN), "--timeout", str(timeout), "--", *command]
+        return subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+
+    return run
