@@ -112,6 +112,7 @@ class ZGen2Phase(Command[ZGen2PhaseResponse]):
     """The points of a two-phase key exchange are returned and its ephemeral key is used up.  Part 3, 14.7."""
 
     CC: ClassVar[int] = TPM_CC_ZGen_2Phase
+    LONG: ClassVar[bool] = True
     key_a: Annotated[TPMI_DH_OBJECT, Role.USER]
     in_qs_b: TPM2B_ECC_POINT
     in_qe_b: TPM2B_ECC_POINT

@@ -30,6 +30,7 @@ class Commit(Command[CommitResponse]):
     """The first part of an anonymous signature is done; *counter* names its ephemeral key.  Part 3, 19.2."""
 
     CC: ClassVar[int] = TPM_CC_Commit
+    LONG: ClassVar[bool] = True
     sign_handle: Annotated[TPMI_DH_OBJECT, Role.USER]
     p1: TPM2B_ECC_POINT
     s2: TPM2B_SENSITIVE_DATA

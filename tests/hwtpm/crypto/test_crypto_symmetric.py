@@ -116,7 +116,7 @@ TDES_KEY = bytes.fromhex("0123456789abcdef23456789abcdef01456789abcdef0123")
 
 
 def test_tdes_matches_sp_800_67() -> None:
-    """Appendix B.1; the text is "The quick brown fox jump"."""
+    """Appendix B.1, whose text is "The qufck brown fox jump"."""
     plain = bytes.fromhex("5468652071756663 6b2062726f776e20 666f78206a756d70")
     cipher = bytes.fromhex("a826fd8ce53b855f cce21c8112256fe6 68d5c05dd9b6b900")
     assert symmetric.encrypt(ids.TDES, ids.ECB, TDES_KEY, b"", plain)[0] == cipher
