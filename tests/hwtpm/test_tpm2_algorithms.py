@@ -8,6 +8,7 @@ import pytest
 
 from hwtpm.client import Password
 from hwtpm.crypto import ecc, hashes, symmetric
+from hwtpm.errors import TpmError
 from hwtpm.tpm2 import profile
 from hwtpm.tpm2.requests.asymmetric import (
     ECCDecrypt,
@@ -48,6 +49,7 @@ from tests.support import templates
 from tests.support.tpm2 import Machine, rc_of, refused, started
 from tests.support.tpm2_keys import (
     DECRYPT,
+    RESTRICTED,
     SIGN,
     Areas,
     elliptic,
@@ -454,3 +456,45 @@ def test_a_cipher_key_signs_no_digest(pair: Pair) -> None:
     rc = c.TPM_RC_KEY + H1
     with pair.loaded(cipher_key(c.TPM_ALG_AES, 128, c.TPM_ALG_NULL, SIGN)) as key:
         assert pair.codes(Sign(key, bytes(32), NO_SCHEME, NO_TICKET)) == (rc, rc)
+
+
+# Templates
+
+USES = (templates.SIGNING, templates.DECRYPTION, templates.STORAGE, templates.SIGNING | DECRYPT,
+        templates.SIGNING | RESTRICTED)
+
+
+@pytest.mark.parametrize("curve", [c.TPM_ECC_BN_P256, c.TPM_ECC_BN_P638, c.TPM_ECC_SM2_P256, 1])
+def test_templates_of_ecc_keys_are_answered_as_by_swtpm(pair: Pair, curve: int) -> None:
+    for attributes in USES:
+        for own in (c.TPM_ALG_NULL, c.TPM_ALG_ECDSA, c.TPM_ALG_ECDAA, c.TPM_ALG_SM2, c.TPM_ALG_ECSCHNORR,
+                    c.TPM_ALG_ECDH, c.TPM_ALG_ECMQV):
+            for kdf in (c.TPM_ALG_NULL, c.TPM_ALG_KDF2):
+                cipher = templates.AES128 if attributes == templates.STORAGE else templates.NO_CIPHER
+                template = templates.ecc(attributes, cipher, own, curve=curve, kdf=kdf)
+                assert isinstance(template.parameters, TPMS_ECC_PARMS)
+                if own == c.TPM_ALG_ECDAA:
+                    template.parameters.scheme.details = TPMS_SCHEME_ECDAA(c.TPM_ALG_SHA256, 5)
+                check_creation(pair, template)
+
+
+@pytest.mark.parametrize(("alg", "bits"), SHARED_CIPHERS)
+def test_templates_of_cipher_keys_are_answered_as_by_swtpm(pair: Pair, alg: int, bits: int) -> None:
+    for attributes in USES:
+        for mode in (c.TPM_ALG_NULL, c.TPM_ALG_CFB, c.TPM_ALG_CTR, c.TPM_ALG_CMAC):
+            check_creation(pair, templates.cipher_key(attributes, TPMT_SYM_DEF_OBJECT(alg, bits, mode)))
+
+
+def check_creation(pair: Pair, template: TPMT_PUBLIC) -> None:
+    """Both make a primary of the template, or refuse it with the same code."""
+    codes = []
+    request = CreatePrimary(TPM_RH_OWNER, TPMS_SENSITIVE_CREATE(b"", b""), template, b"", [])
+    for client in (pair.ours, pair.theirs):
+        try:
+            made = run(client, request)
+        except TpmError as error:
+            codes.append(error.rc)
+        else:
+            client.run(FlushContext(made.object_handle))
+            codes.append(0)
+    assert codes[0] == codes[1], f"{template}: 0x{codes[0]:x} 0x{codes[1]:x}"
