@@ -20,6 +20,8 @@ from hwtpm.tpm2.requests.attestation import (
     CertifyCreation,
     CertifyCreationResponse,
     CertifyResponse,
+    CertifyX509,
+    CertifyX509Response,
     GetTime,
     GetTimeResponse,
     Quote,
@@ -31,8 +33,11 @@ from hwtpm.tpm2.state.objects import Object
 from hwtpm.tpm2.types.algorithms import TPMT_SIG_SCHEME
 from hwtpm.tpm2.types.constants import (
     TPM_ALG_NULL,
+    TPM_RC_ASYMMETRIC,
+    TPM_RC_ATTRIBUTES,
     TPM_RC_KEY,
     TPM_RC_SCHEME,
+    TPM_RC_SIZE,
     TPM_RC_TICKET,
     TPM_RC_VALUE,
     TPM_ST_ATTEST_CERTIFY,
@@ -147,6 +152,45 @@ def get_time(tpm: Tpm, cmd: GetTime) -> GetTimeResponse:
     # Command Output
     info = TPMS_TIME_ATTEST_INFO(tpm.clock.time_info(), FIRMWARE_VERSION)
     return GetTimeResponse(*attest(tpm, key, chosen, TPM_ST_ATTEST_TIME, info, cmd.qualifying_data))
+
+
+@handles
+def certify_x509(tpm: Tpm, cmd: CertifyX509) -> CertifyX509Response:
+    """The rest of an X.509 certificate of the object and its signature are returned.  Part 3, 18.8.
+
+    TPM_RC_SIZE (parameter 1): what is reserved is not empty.  TPM_RC_KEY (handle 2), TPM_RC_SCHEME
+    (parameter 2): see `signer`.  TPM_RC_ASYMMETRIC (handle 1): a certificate cannot have keys of this kind.
+    TPM_RC_SIZE, TPM_RC_VALUE, TPM_RC_RESERVED_BITS (parameter 3): see `certificate.parse` and
+    `certificate.check_extensions`.  TPM_RC_SCHEME (handle 2): the algorithm is left out, and the scheme has
+    no identifier.  TPM_RC_ATTRIBUTES (handle 1): the extensions do not agree with the object.
+    """
+    from hwtpm.tpm2 import certificate  # It needs RSA, which few programs load otherwise.
+
+    # Input Validation
+    if cmd.reserved:
+        raise TpmError(TPM_RC_SIZE).parameter(1)
+    key, chosen = signer(tpm, cmd.sign_handle, cmd.in_scheme, number=2, parameter=2)
+    assert key is not None, "the handle cannot be TPM_RH_NULL"
+    subject = tpm.objects.loaded(cmd.object_handle)
+    public = certificate.public_key(subject) if subject is not None else b""
+    if subject is None or not public:
+        raise TpmError(TPM_RC_ASYMMETRIC).handle(1)
+    try:
+        partial = certificate.parse(cmd.partial_certificate)
+    except TpmError as error:
+        raise error.parameter(3) from None
+    algorithm = b"" if partial.algorithm else certificate.algorithm(key, chosen)
+    if not algorithm and not partial.algorithm:
+        raise TpmError(TPM_RC_SCHEME).handle(2)
+    try:
+        certificate.check_extensions(partial.extensions, subject.attributes)
+    except TpmError as error:
+        raise (error.handle(1) if error.rc == TPM_RC_ATTRIBUTES else error.parameter(3)) from None
+    added, whole = certificate.complete(partial, algorithm, public, key.name, subject.name)
+
+    # Command Output
+    digest = hashes.digest(chosen.hash_alg, whole)
+    return CertifyX509Response(added, digest, schemes.sign(tpm, key, chosen, digest))
 
 
 @handles
