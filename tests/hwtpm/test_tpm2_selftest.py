@@ -13,7 +13,6 @@ from hwtpm.tpm2.types.constants import (
     TPM_ALG_SHA256,
     TPM_RC_CANCELED,
     TPM_RC_FAILURE,
-    TPM_RC_NEEDS_TEST,
     TPM_RC_SIZE,
     TPM_RC_SUCCESS,
     TPM_RC_VALUE,
@@ -29,12 +28,26 @@ def test_every_known_answer_is_right(alg: int) -> None:
 @pytest.mark.parametrize("full", [0, 1])
 def test_self_test_tests_everything(full: int) -> None:
     machine = started()
-    assert machine.run(GetTestResult()).test_result == TPM_RC_NEEDS_TEST
     machine.run(SelfTest(full))
+    assert machine.tpm.power.tested == set(selftest.TESTS)
     result = machine.run(GetTestResult())
     assert result.test_result == TPM_RC_SUCCESS
     assert result.out_data == b""
     assert machine.run(IncrementalSelfTest([])).to_do_list == []
+
+
+def test_the_result_is_asked_for_before_any_test() -> None:
+    machine = started()
+    assert machine.run(GetTestResult()).test_result == TPM_RC_SUCCESS
+    assert machine.run(IncrementalSelfTest([])).to_do_list == []
+
+
+def test_a_test_that_fails_while_the_result_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = started()
+    monkeypatch.setitem(selftest.TESTS, TPM_ALG_AES, lambda: False)
+    assert machine.run(GetTestResult()).test_result == TPM_RC_FAILURE
+    with refused(TPM_RC_FAILURE):
+        machine.run(GetRandom(1))
 
 
 def test_incremental_self_test_returns_what_is_left() -> None:

@@ -7,7 +7,7 @@ from hwtpm.errors import TpmError
 from hwtpm.tpm2 import tickets
 from hwtpm.tpm2.commands.hashing import mac_key
 from hwtpm.tpm2.context import Tpm, handles
-from hwtpm.tpm2.profile import HASHES
+from hwtpm.tpm2.profile import PCR_BANKS
 from hwtpm.tpm2.requests.command import Empty
 from hwtpm.tpm2.requests.sequence import (
     EventSequenceComplete,
@@ -42,7 +42,8 @@ def mac_start(tpm: Tpm, cmd: MACStart) -> MACStartResponse:
 def hash_sequence_start(tpm: Tpm, cmd: HashSequenceStart) -> HashSequenceStartResponse:
     # Internal Data Update
     if cmd.hash_alg == TPM_ALG_NULL:
-        return HashSequenceStartResponse(tpm.objects.add(EventSequence(cmd.auth, sorted(HASHES))))
+        # Part 3, 17.4.1: one for each PCR bank.  tpm2-tss before 4.0 cannot decode a SHA-3 digest.
+        return HashSequenceStartResponse(tpm.objects.add(EventSequence(cmd.auth, PCR_BANKS)))
     return HashSequenceStartResponse(tpm.objects.add(HashSequence(cmd.auth, cmd.hash_alg)))
 
 

@@ -42,3 +42,4 @@ class GetTestResult(Command[GetTestResultResponse]):
     """The result of the self-test is returned; it works in failure mode.  Part 3, 10.4."""
 
     CC: ClassVar[int] = TPM_CC_GetTestResult
+    LONG: ClassVar[bool] = True
