@@ -1,4 +1,4 @@
-"""A deterministic random bit generator, and the derivation of primary keys with it.
+"""A deterministic random bit generator.
 
 CTR_DRBG with AES-256 and the derivation function (SP 800-90A Rev. 1, 10.2.1 and 10.3.2).  Of the
 approved mechanisms it is the fastest from Python: the output and the next state are one stretch
@@ -98,32 +98,3 @@ class CtrDrbg:
         drbg = cls.__new__(cls)
         drbg._become(state)
         return drbg
-
-
-class Derivation:
-    """The source of the sensitive values of one primary object (Part 1, 24.6.3).
-
-    Each instance made of the same primary seed, use and template gives the same octets in the same
-    order, so that the same template makes the same key again.  The choice of generator is left to
-    the vendor; each part goes in with its length, so that no two triples run together.
-    """
-
-    __slots__ = ("_drbg",)
-
-    def __init__(self, seed: bytes, use: bytes, template: bytes) -> None:
-        """Start from a primary seed, a string that names the use, and the template's digest."""
-        parts = (seed, use, template)
-        self._drbg = CtrDrbg(b"".join(len(part).to_bytes(4, "big") + part for part in parts))
-
-    def random(self, size: int) -> bytes:
-        """Return the next *size* octets."""
-        return self._drbg.generate(size)
-
-    def mix(self, data: bytes) -> None:
-        """Let all that follows depend on *data* also.
-
-        For the endorsement hierarchy: between the sensitive value and seedValue goes the proof of
-        the storage hierarchy, so that children of an old storage seed cannot be loaded, while the
-        key stays the same (Part 1, 24.7.4).
-        """
-        self._drbg.reseed(data)

@@ -125,7 +125,7 @@ def create_primary(tpm: Tpm, hierarchy: int, public: TPMT_PUBLIC, data: bytes) -
         proofs = tpm.hierarchies.proof(TPM_RH_OWNER) + tpm.hierarchies.proof(TPM_RH_ENDORSEMENT)
 
     def derive() -> Primary:
-        from hwtpm.crypto.drbg import Derivation
+        from hwtpm.crypto.derivation import Derivation
 
         # A digest of our own choice: nameAlg may be one for which two templates of one name can be made.
         template = hashlib.sha512(len(octets).to_bytes(2, "big") + octets + data).digest()

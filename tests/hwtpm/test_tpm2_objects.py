@@ -108,11 +108,11 @@ _TEMPLATES = {
 }
 # What the octets 0 to 63 derive as a primary seed.  These names never change: keys of users hang from them.
 _NAMES = {
-    "ecc": "000b4a3c6d862ed1470fcdac93985e16c2a7c4e466b9ea7f83d412e862e226dab31e",
-    "p384": "000b1dcc35c990d1f0d07b5d527d66140bb8b1debff3e5c07c017c4530213fb8d1a6",
-    "rsa": "000b0a07ed8fd451f75ec9743dcf3309b43080f70820b5ca71be472dc6d935b9a640",
-    "cipher": "000b1a7e20c4455cf261e779b367faf4be9fdac23d1fd9d6bb5936dadb9cb1cca9f4",
-    "hmac": "000b70121bbb29e4359bf96c22e4a9b5711ac8e106763885917ac22b33cf0dd5433a",
+    "ecc": "000b42e5a3331a93a43f9c94d84e3c514519dbb0dec09c716401507e237b3fca33ce",
+    "p384": "000b63ead74fc988a59c962a7fff8e248bd523271b030fbf122ab011954de9d7ea42",
+    "rsa": "000b3469feb7ee95241683a490f454801d106397ce28176ef77d8840d4ab6aeaa391",
+    "cipher": "000b084cc246abddbb3b3d9560530f0e3085c54fa33f48de6122cf4bcde553a22412",
+    "hmac": "000b4672df7fecf4944b27526505548b7a9f868c86c822f8b1b3030fb4910391c468",
 }
 
 

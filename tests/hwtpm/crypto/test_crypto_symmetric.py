@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwtpm.crypto import aead, drbg, ids, symmetric
+from hwtpm.crypto.derivation import Derivation
 from hwtpm.crypto.errors import AuthenticationFailed, OutOfRange, UnsupportedAlgorithm
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "crypto"
@@ -223,7 +224,7 @@ def test_large_request_is_a_series_of_small_ones() -> None:
 
 def test_derivation_repeats_and_depends_on_each_input() -> None:
     def first(seed: bytes, use: bytes, template: bytes) -> bytes:
-        return drbg.Derivation(seed, use, template).random(32)
+        return Derivation(seed, use, template).random(32)
 
     base = first(b"seed", b"use", b"template")
     assert base == first(b"seed", b"use", b"template")
@@ -236,7 +237,7 @@ def test_derivation_repeats_and_depends_on_each_input() -> None:
 
 
 def test_mix_changes_what_follows_only() -> None:
-    one, other = (drbg.Derivation(b"seed", b"use", b"template") for _ in range(2))
+    one, other = (Derivation(b"seed", b"use", b"template") for _ in range(2))
     assert one.random(40) == other.random(40)
     other.mix(b"proof")
     assert one.random(40) != other.random(40)
