@@ -58,7 +58,7 @@ class Engine:
             for owner in self.tpm.owners:
                 owner.touch()
         else:
-            self.rollback(snapshot)
+            self._apply(_sections(snapshot), self.tpm)
 
     def execute(self, command: bytes, locality: int = 0, cancelled: Callable[[], bool] = _never) -> Outcome:
         """Run *command*, which came from *locality* 0 to 4; any octets get exactly one response.
@@ -131,16 +131,22 @@ class Engine:
         Raises StateError when *snapshot* is not one that this version can read; nothing has changed then.
         """
         sections = _sections(snapshot)
-        expected = {owner.TAG for owner in self.tpm.owners}
-        if sections.keys() != expected:
+        # Owners take their sections one by one.  That all can be taken shows with owners of no value.
+        self._apply(sections, Tpm(bytes, lambda: 0))
+        self._apply(sections, self.tpm)
+
+    def _apply(self, sections: dict[bytes, bytes], tpm: Tpm) -> None:
+        """The permanent state of *tpm* is that of *sections*, or, if this raises StateError, undefined."""
+        if sections.keys() != {owner.TAG for owner in tpm.owners}:
             raise StateError("the TPM state has other sections than this version of cusetpm knows")
         try:
-            for owner in self.tpm.owners:
+            for owner in tpm.owners:
                 owner.restore(sections[owner.TAG])
                 owner.dirty = False
         except (TpmError, ValueError) as error:
             raise StateError(f"the TPM state is damaged: {error}") from error
-        self._sections = sections
+        if tpm is self.tpm:
+            self._sections = sections
 
 
 def _sections(snapshot: bytes) -> dict[bytes, bytes]:

@@ -367,13 +367,14 @@ class NvMemory(Owner):
         ]))
 
     def restore_volatile(self, state: bytes) -> None:
-        """Take what `save_volatile` gave; raises KeyError when a hybrid Index is not defined."""
+        """Take what `save_volatile` gave; raises ValueError when it is not of the defined indices."""
         found = decode(_Volatile, state)
         if found.version != _FORMAT:
             raise ValueError(f"NV memory of version {found.version}")
         for hybrid in found.hybrids:
-            index = self._indices[hybrid.handle]
-            if not index.hybrid or len(hybrid.data) != index.public.data_size:
+            index = self._indices.get(hybrid.handle)
+            if (index is None or not index.hybrid or len(hybrid.data) != index.public.data_size
+                    or (hybrid.attributes ^ index.public.attributes) & ~_CHANGING):
                 raise ValueError(f"the RAM part of NV Index 0x{hybrid.handle:08x}")
             index.data = hybrid.data
             index.set_attributes(hybrid.attributes)
