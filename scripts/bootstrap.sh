@@ -12,7 +12,7 @@ stamp=$venv/.cusetpm-stamp
 # Names the packages that scripts/cusetpm once failed to install, so that it does not nag on every run.
 without=$venv/.cusetpm-without
 
-# PROGRAM:PACKAGE, and what the program is wanted for.
+# PROGRAM:PACKAGE or /PATTERN:PACKAGE, and what the program or file is wanted for.
 runtime_programs=(
     fusermount3:fuse3          # the FUSE front end
     tpm2_getrandom:tpm2-tools  # what people run on a TPM first
@@ -22,6 +22,8 @@ dev_programs=(
     qemu-system-x86_64:qemu-system-x86 # scripts/vm, and so are the next two
     busybox:busybox-static
     depmod:kmod
+    '/usr/lib/*/ossl-modules/tpm2.so:tpm2-openssl' # the programs of tests/integration, and so is the next
+    '/usr/lib/python3/dist-packages/tpm2_pytss/__init__.py:python3-tpm2-pytss'
 )
 
 say() { printf 'cusetpm: %s\n' "$@" >&2; }
@@ -50,12 +52,13 @@ _venv_is_ready() {
         [[ $have_level == dev || $1 == runtime ]]
 }
 
-# Sets $missing to the packages of the PROGRAM:PACKAGE arguments whose program is not there.
+# Sets $missing to the packages of the arguments, as above, whose program or file is not there.
 _find_missing() {
     local pair PATH=$PATH:/usr/sbin:/sbin
     missing=()
     for pair; do
-        type -P "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+        if [[ $pair == /* ]]; then compgen -G "${pair%%:*}"; else type -P "${pair%%:*}"; fi >/dev/null ||
+            missing+=("${pair#*:}")
     done
 }
 

@@ -51,6 +51,15 @@ def test_with_nothing_missing_it_says_nothing_and_starts_no_program(programs: Pa
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_programs_and_files_that_are_missing_are_found_without_starting_any(programs: Path) -> None:
+    add(programs, "here", "echo started; exit 1")
+    (programs / "libhere.so").touch()
+    wanted = f"here:one gone:two '{programs}/lib*.so:three' '{programs}/gone*.so:four'"
+    script = f'. "$root/scripts/bootstrap.sh"; _find_missing {wanted}; echo "${{missing[@]}}"'
+    done = run(script, CHECKOUT, programs)
+    assert (done.stdout, done.stderr) == ("two four\n", "")
+
+
 def test_without_a_python_it_names_the_packages(fresh: Path, programs: Path) -> None:
     done = run('. "$root/scripts/bootstrap.sh"; bootstrap runtime; echo on', fresh, programs)
     assert done.returncode == 1
