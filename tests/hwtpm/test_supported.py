@@ -1,0 +1,99 @@
+"""docs/supported-tpm.md says what the registry and the profile say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hwtpm.crypto import ids
+from hwtpm.tpm2 import profile
+from hwtpm.tpm2.commands import load
+from hwtpm.tpm2.commands.capability import ALGORITHMS
+from hwtpm.tpm2.context import COMMANDS
+from hwtpm.tpm2.requests.hierarchy import SetPrimaryPolicy
+from hwtpm.tpm2.state.sequences import _PLACES
+from hwtpm.tpm2.types import constants
+from hwtpm.tpm2.types.handles import TPM_RH_OWNER
+from tests.support.tpm2 import refused, started
+from tests.support.tpm2_pair import run
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "supported-tpm.md").read_text()
+SUPPORTED, ABSENT = "supported", "absent"
+
+
+def rows(pattern: str) -> dict[str, str]:
+    """Return what the tables say of each name that matches *pattern*: the cell after it."""
+    found = re.findall(rf"\| ({pattern}) \| ([^|]*?) \|", DOCUMENT)
+    assert len(found) == len(dict(found)), "a name is there twice"
+    return dict(found)
+
+
+def named(prefix: str, *left_out: str) -> dict[str, int]:
+    return {name: value for name, value in vars(constants).items()
+            if name.startswith(prefix) and name.removeprefix(prefix) not in left_out}
+
+
+def test_every_command_has_its_status() -> None:
+    load()
+    told = {"TPM_CC_" + name.removeprefix("TPM2_"): status for name, status in rows(r"TPM2_\w+").items()}
+    codes = named("TPM_CC_", "FIRST", "LAST")
+    assert told == {name: SUPPORTED if code in COMMANDS else ABSENT for name, code in codes.items()}
+
+
+def test_every_command_is_in_the_chapter_of_its_handler() -> None:
+    """The number in the first column is that of the request's docstring, "Part 3, N.M."."""
+    load()
+    chapters = {name: chapter for chapter, name in re.findall(r"\| (\d+) \| (TPM2_\w+) \|", DOCUMENT)}
+    for name, chapter in chapters.items():
+        entry = COMMANDS.get(getattr(constants, "TPM_CC_" + name.removeprefix("TPM2_")))
+        if entry is not None:
+            assert f"Part 3, {chapter}." in (entry.request.__doc__ or ""), name
+
+
+def test_every_algorithm_has_its_status() -> None:
+    told = rows(r"TPM_ALG_\w+")
+    assert told.keys() == named("TPM_ALG_", "ERROR", "NULL").keys()
+    for name, status in told.items():
+        alg = getattr(constants, name)
+        if alg != ids.SM3_256:
+            assert status == (SUPPORTED if alg in ALGORITHMS else ABSENT), name
+    assert told["TPM_ALG_SM3_256"] == SUPPORTED
+
+
+def test_every_curve_has_its_status() -> None:
+    told = rows(r"TPM_ECC_\w+")
+    curves = named("TPM_ECC_", "NONE")
+    assert told == {name: SUPPORTED if curve in profile.ECC_CURVES else ABSENT
+                    for name, curve in curves.items()}
+
+
+def test_every_limit_is_that_of_the_profile() -> None:
+    told = rows(r"(?!TPM)[A-Z][A-Z_]+")
+    assert told == {name: str(getattr(profile, name)) for name in told}
+    assert "MAX_LOADED_OBJECTS" in told
+
+
+@pytest.mark.parametrize("code", sorted(
+    getattr(constants, "TPM_CC_" + name.removeprefix("TPM2_"))
+    for name, status in rows(r"TPM2_\w+").items() if status == ABSENT))
+def test_an_absent_command_is_answered_as_the_document_says(code: int) -> None:
+    response = started().execute(b"\x80\1\0\0\0\x0a" + code.to_bytes(4, "big"))
+    assert int.from_bytes(response[6:], "big") == constants.TPM_RC_COMMAND_CODE
+
+
+def test_absent_algorithms_are_refused() -> None:
+    machine = started()
+    for name in ("SHA256_192", "SHAKE256_256", "MLKEM"):
+        request = SetPrimaryPolicy(TPM_RH_OWNER, b"", getattr(constants, f"TPM_ALG_{name}"))
+        with refused(constants.TPM_RC_HASH | 0x240):
+            run(machine.client, request)
+
+
+def test_the_numbers_of_the_text_are_those_of_the_code() -> None:
+    assert f"The {_PLACES} saved last" in DOCUMENT
+    for alg in profile.PCR_BANKS:
+        assert {ids.SHA1: "SHA-1", ids.SHA256: "SHA-256", ids.SHA384: "SHA-384"}[alg] in DOCUMENT
+    keys = ", ".join(map(str, sorted(profile.RSA_KEY_BITS)[:-1]))
+    assert f"keys of {keys} and {max(profile.RSA_KEY_BITS)} bits" in DOCUMENT
