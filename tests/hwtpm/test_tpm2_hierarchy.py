@@ -325,7 +325,7 @@ def _outcome(client: Client, request: Command[Any], password: Password) -> int:
 
 def _request(random: Random) -> Command[Any]:
     usual = (TPM_RH_OWNER, TPM_RH_ENDORSEMENT, TPM_RH_PLATFORM, TPM_RH_LOCKOUT)
-    handle = random.choice((*usual, *usual, TPM_RH_NULL, TPM_RH_PLATFORM_NV, 0x40000110, 0x80000000, 0))
+    handle = random.choice((*usual, *usual, TPM_RH_NULL, TPM_RH_PLATFORM_NV, 0x4000011F, 0x80000000, 0))
     auth = random.choice((b"", b"a", b"a\0", b"x" * 64, b"x" * 65, b"y" * 32))
     policy = bytes(random.choice((0, 20, 32, 32, 48, 64)))
     alg = random.choice((TPM_ALG_NULL, TPM_ALG_SHA1, TPM_ALG_SHA256, TPM_ALG_SHA384, 0x13, TPM_ALG_AES))
