@@ -33,8 +33,8 @@ class Guest:
     """The vTPM with *uuid*, a `Transport`; a new one is manufactured where the manager knows none.
 
     *path* names its state without the slot's number; *manager* leads to the manager's endpoint for this UUID.
-    *entropy*, *now* and *primes* are those of `Engine`; with a *seed* a new vTPM's primary seeds come from it.
-    Raises StateError, one line for people, when state and manager do not agree; nothing is changed then.
+    *entropy*, *now* and *primes* are those of `Engine`; with a *seed* a new vTPM's primary seeds come from
+    it.  Raises StateError, one line for people, when state and manager do not agree; nothing is changed then.
     """
 
     def __init__(self, uuid: UUID, path: Path, manager: Transport, entropy: Callable[[int], bytes],
