@@ -3,7 +3,8 @@
 The scripts are those of the version that is installed.  They come from the distribution's source
 package (or from --source DIR) and are kept, as is what passed on swtpm, in
 $XDG_CACHE_HOME/cusetpm/tpm2-tools; none of their files is in this repository.  The exit status is 1
-if a script that passes on swtpm does not pass on ours, and 125 if there is nothing to run.
+if a script that passes on swtpm does not pass on ours and EXPLAINED does not say why, and 125 if there
+is nothing to run.
 
 Both TPMs are behind tpm2-abrmd, as upstream runs the scripts: they leave more objects behind than the
 three that swtpm holds, so without a resource manager half of them fail there and compare nothing.
@@ -39,6 +40,15 @@ SCRIPTS = Path("test/integration")
 STATUS_NOTHING_RUN = 125
 _SKIPPED = 77  # Automake's status of a test that does not apply; the scripts use it.
 _TIMED_OUT = (124, 137)  # timeout(1) sent SIGTERM, or SIGKILL as well.
+_SHA3 = ("tries every hash that the TPM lists; tpm2-tss before 4.0 refuses SHA-3 itself, before it sends "
+         "anything (Part 2, 6.3 has it, and it works here)")
+EXPLAINED = {
+    "abrmd_policynv": "wants -127 > -126; signed operands are two's complement (Part 2, 6.8)",
+    "create": _SHA3,
+    "createprimary": _SHA3,
+    "import": _SHA3,
+}
+"""Scripts that pass on swtpm and cannot pass on a TPM that follows the specification, and why."""
 _KILL_SECONDS = 5
 _START_SECONDS = 10
 
@@ -135,7 +145,7 @@ def _run_all(options: argparse.Namespace) -> int:
             known.record(name, theirs.verdict == PASS)
         return name, ours, theirs
 
-    worse, neither = [], []
+    worse, explained, neither = [], [], []
     counts: dict[str, Counter[str]] = {"ours": Counter(), "swtpm": Counter()}
     begin = time.monotonic()
     with ThreadPoolExecutor(options.jobs) as pool:
@@ -144,13 +154,17 @@ def _run_all(options: argparse.Namespace) -> int:
             counts["ours"][ours.verdict] += 1
             counts["swtpm"][theirs.verdict] += 1
             if theirs.verdict == PASS != ours.verdict:
-                worse.append(name)
+                (explained if name in EXPLAINED else worse).append(name)
+            elif name in EXPLAINED and ours.verdict == PASS and managed:
+                worse.append(f"{name} (passes, so nothing is left to explain)")
             elif FAIL in (ours.verdict, theirs.verdict) or TIMEOUT in (ours.verdict, theirs.verdict):
                 neither.append(f"{name} ({ours.verdict}/{theirs.verdict})")
     print(f"\n{len(chosen)} scripts in {time.monotonic() - begin:.0f} s")
     for who, found in counts.items():
         print(f"{who:6}", ", ".join(f"{found[verdict]} {verdict}" for verdict in (PASS, FAIL, TIMEOUT, SKIP)))
     print(f"not passed on swtpm, so nothing is compared: {len(neither)}", *neither)
+    for name in explained:
+        print(f"passes on swtpm and not on ours, explained: {name} {EXPLAINED[name]}")
     print(f"pass on swtpm and not on ours: {len(worse)}", *worse)
     found = counts["ours"]
     # What fails on both is not counted as passed: it failed on ours.
