@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,6 +38,7 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
     """
     # The main thread alone takes these, one at a time, so that teardown is never interrupted half-way.
     signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
+    _occupy_standard_files()
     with ExitStack() as stack:
         home = stack.enter_context(_Home())
         system = System(state_dir or home.path / "state")
@@ -53,11 +53,25 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         log.info("front end: %s", served.why)
         # What start-up made stays for good; collections need not look at it again.
         gc.freeze()
-        sys.stdout.flush()
         environment = {**os.environ, **_environment(served, socket.path)}
+        # A signal that came by now found no COMMAND to be passed on to, and shall not start one.
+        ending = [s for s in _FORWARDED if signal.getsignal(s) is not signal.SIG_IGN]
+        if early := signal.sigtimedwait(ending, 0):
+            return 128 + early.si_signo
         status = _wait(_spawn(command, environment))
         log.info("%s", ", ".join(f"{n} {what}" for what, n in system.counts().items()))
     return status
+
+
+def _occupy_standard_files() -> None:
+    """No file that is opened later takes the number of standard input, output or error.
+
+    Where one of them was closed, something of the state directory would else be what error messages go to.
+    COMMAND finds closed what was closed.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
+        pass
+    os.close(number)
 
 
 class _Home:
@@ -97,7 +111,9 @@ def _environment(served: FrontEnd, socket_path: str) -> dict[str, str]:
 
 def _spawn(command: tuple[str, ...], environment: dict[str, str]) -> int:
     try:
-        return os.posix_spawnp(command[0], command, environment, setsigmask=[])
+        # Python ignores some signals, and what is ignored would stay so in COMMAND.
+        return os.posix_spawnp(command[0], command, environment, setsigmask=[],
+                               setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
     except OSError as error:
         raise CannotExecute(f"{command[0]}: {error.strerror}") from error
 
@@ -105,12 +121,14 @@ def _spawn(command: tuple[str, ...], environment: dict[str, str]) -> int:
 def _wait(pid: int) -> int:
     """Return the exit status of *pid*; signals that a process sends to this one are passed on to it.
 
-    What the terminal sends reaches COMMAND by itself.
+    What the terminal sends reaches COMMAND by itself, unless it came before COMMAND was there.
     """
+    early = signal.sigpending()
     while True:
         info = signal.sigwaitinfo({*_FORWARDED, signal.SIGCHLD})
         if info.si_signo != signal.SIGCHLD:
-            if info.si_code in (_SI_USER, _SI_TKILL, _SI_QUEUE):
+            if info.si_signo in early or info.si_code in (_SI_USER, _SI_TKILL, _SI_QUEUE):
+                early.discard(info.si_signo)
                 os.kill(pid, info.si_signo)
             continue
         done, status = os.waitpid(pid, os.WNOHANG)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -70,3 +71,9 @@ def main() -> None:
         else:
             click.echo(f"cusetpm: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # Verbs turn what their work meets into a Failure; what is left is standard output.
+        click.echo(f"cusetpm: standard output: {error.strerror or error}", err=True)
+        # Python would try to write the rest once more, and complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(FAILURE)

@@ -28,7 +28,7 @@ class _Hex(click.ParamType[bytes]):
         return seed
 
 
-@click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option("--tpm", type=click.Choice(["2.0"]), default="2.0", show_default=True, help="TPM family.")
 @click.option("--front-end", type=click.Choice(["auto", "cuse", "fuse", "socket"]), default="auto",
               show_default=True, help="How COMMAND reaches the TPM; auto takes the best there is.")

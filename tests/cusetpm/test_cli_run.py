@@ -49,7 +49,7 @@ def test_a_command_that_is_not_there_or_not_executable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--seed", "xyz", "true"], ["--front-end", "usb", "true"],
-                                       ["--tpm", "3", "true"]])
+                                       ["--tpm", "3", "true"], ["--statedir", "s", "true"]])
 def test_wrong_usage_has_status_2(arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
@@ -88,6 +88,37 @@ def test_a_signal_ends_command_and_leaves_nothing_behind(
         assert process.wait(30) == 9
     assert not socket.parent.exists()
     assert str(socket.parent) not in Path("/proc/self/mounts").read_text()
+
+
+def test_command_ignores_no_signal_that_its_parent_did_not() -> None:
+    done = run("--front-end", "socket", "--", "sh", "-c", "kill -PIPE $$; echo still there")
+    assert (done.returncode, done.stdout) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_files_stay_closed_for_command_and_disturb_nothing(closed: str) -> None:
+    number = {"<": 0, ">": 1, "2": 2}[closed[0]]
+    command = [*CUSETPM, "run", "--front-end", "socket", "--", "sh", "-c", f"! test -e /proc/$$/fd/{number}"]
+    done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], capture_output=True, text=True,
+                          check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_signal_during_start_up_ends_the_run_before_command() -> None:
+    # A signal that waits, blocked, still waits after exec.
+    pending = ("import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); "
+               "os.kill(os.getpid(), signal.SIGTERM); os.execv(sys.argv[1], sys.argv[1:])")
+    done = subprocess.run([sys.executable, "-c", pending, *CUSETPM, "run", "--front-end", "socket", "--",
+                           "echo", "ran"], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "", "")
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["--help"], ["run", "--help"]])
+def test_output_that_cannot_be_written_is_one_line(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*CUSETPM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True,
+                              check=False, timeout=120)
+    assert "standard output: No space left on device" in refusal(done)
 
 
 def test_a_state_directory_in_use_names_its_holder(tmp_path: Path) -> None:
