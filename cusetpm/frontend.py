@@ -40,7 +40,7 @@ def choose(kind: str, transport: Transport, home: Path, socket_path: str) -> Ite
         except OSError as error:
             if kind != "auto":
                 raise
-            refused.append(f"{candidate}: {error.filename or ''} {error.strerror}")
+            refused.append(": ".join(filter(None, (candidate, error.filename, error.strerror))))
             continue
         path = served.path if isinstance(served, CuseDevice) else str(home / "dev" / "tpm0")
         try:

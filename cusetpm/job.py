@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _STARTUP = {"clear": TPM_SU_CLEAR, "state": TPM_SU_STATE}
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_SOCKET = "tpm0.sock"
+_PLACE_SIZE = rawsocket.MAX_PATH - len(f"/cusetpm-XXXXXXXX/{_SOCKET}")  # octets
 _SI_USER, _SI_TKILL, _SI_QUEUE = 0, -6, -1  # si_code of a signal that a process sent, not the terminal
 
 
@@ -46,7 +48,7 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         device = system.add_guest("tpm0", seed)
         if startup != "none":
             _start_up(device, startup)
-        socket = rawsocket.RawSocket(home.path / "tpm0.sock", device)
+        socket = rawsocket.RawSocket(home.path / _SOCKET, device)
         socket.start()
         stack.callback(socket.stop)
         served = stack.enter_context(choose(front_end, device, home.path, socket.path))
@@ -78,13 +80,19 @@ class _Home:
     """A directory of this run alone, in memory where the machine has such a place; gone at the end."""
 
     def __enter__(self) -> _Home:
-        places = (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", None)  # noqa: S108 (mkdtemp makes a private one)
-        base = next((p for p in places if p is None or os.access(p, os.W_OK | os.X_OK)), None)
-        self.path = Path(tempfile.mkdtemp(prefix="cusetpm-", dir=base))
+        self.path = Path(os.path.abspath(tempfile.mkdtemp(prefix="cusetpm-", dir=_place())))
         return self
 
     def __exit__(self, *exc: object) -> None:
         shutil.rmtree(self.path)
+
+
+def _place() -> str | None:
+    """Return a directory in memory where this user may make files; None for the one that TMPDIR says."""
+    for place in os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm":  # noqa: S108 (mkdtemp makes a private one)
+        if len(os.fsencode(place)) <= _PLACE_SIZE and os.access(place, os.W_OK | os.X_OK):
+            return place
+    return None
 
 
 def _start_up(device: Device, kind: str) -> None:

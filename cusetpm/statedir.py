@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from hwtpm.errors import StateError
@@ -94,18 +95,28 @@ class StateDirectory:
             who = f"process {holder}" if holder else "another process"
             raise StateError(f"{self.path}: in use by {who}; wait for it, stop it, or take another "
                              f"directory") from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            error.filename = str(self.path / "lock")
+            raise
 
 
 def _write_whole(path: Path, text: str) -> None:
     """*path* contains *text*, as a whole or not at all, also after a loss of power."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)
+        with suppress(OSError):
+            temporary.unlink()
+        raise
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)

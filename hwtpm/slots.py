@@ -66,13 +66,17 @@ class Slots:
         """*record* is in *slot* 0 or 1, and on the device."""
         fd = self._files[slot]
         data = _HEAD.pack(_MAGIC, _VERSION, len(record)) + record
-        if len(data) > self._room[slot]:
-            room = -(-len(data) // _STEP) * _STEP
-            _write_all(fd, bytes(room - self._room[slot]), self._room[slot])
-            os.fsync(fd)
-            self._room[slot] = room
-        _write_all(fd, data, 0)
-        os.fdatasync(fd)
+        try:
+            if len(data) > self._room[slot]:
+                room = -(-len(data) // _STEP) * _STEP
+                _write_all(fd, bytes(room - self._room[slot]), self._room[slot])
+                os.fsync(fd)
+                self._room[slot] = room
+            _write_all(fd, data, 0)
+            os.fdatasync(fd)
+        except OSError as error:
+            error.filename = f"{self.path}.{slot}"
+            raise
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:

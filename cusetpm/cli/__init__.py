@@ -66,10 +66,10 @@ def main() -> None:
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:
-        if isinstance(error, click.UsageError):
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):
             error.show()
         else:
-            click.echo(f"cusetpm: {error.format_message()}", err=True)
+            click.echo(f"cusetpm: {_line(error)}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         # Verbs turn what their work meets into a Failure; what is left is standard output.
@@ -77,3 +77,11 @@ def main() -> None:
         # Python would try to write the rest once more, and complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(FAILURE)
+
+
+def _line(error: click.ClickException) -> str:
+    """Return *error* in one line, whatever names it quotes."""
+    line = " ".join(error.format_message().split())
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{line.removesuffix('.')}; see {error.ctx.command_path} --help"
+    return line

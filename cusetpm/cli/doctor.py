@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import NamedTuple
@@ -74,12 +75,29 @@ def _cuse() -> Finding:
 
 def _fuse() -> Iterator[Finding]:
     refused = _device("/dev/fuse")
+    helper = shutil.which("fusermount3")
     if refused:
         mend = "chmod 666 /dev/fuse" if os.path.exists("/dev/fuse") else "modprobe fuse"
         yield Finding("FUSE", False, f"/dev/fuse: {refused}", mend)
+    elif os.geteuid() != 0 and helper is None:
+        yield Finding("FUSE", False, "an ordinary user needs fusermount3", "apt-get install fuse3")
     else:
-        yield Finding("FUSE", True, "/dev/fuse can be used: devices are DIR/tpm0")
-    helper = shutil.which("fusermount3")
+        yield _mount()
     if os.geteuid() != 0 or helper:
         yield Finding("fusermount3", helper is not None, helper or "needed to mount without being root",
                       "" if helper else "apt-get install fuse3")
+
+
+def _mount() -> Finding:
+    """Only a mount tells whether mounting is allowed: containers often have the device and not the right."""
+    from cusetpm.devices.fusedir import FuseDirectory
+
+    with tempfile.TemporaryDirectory(prefix="cusetpm-") as directory:
+        tried = FuseDirectory(directory, {})
+        try:
+            tried.start()
+        except OSError as error:
+            return Finding("FUSE", False, str(error.strerror),
+                           "a container with --cap-add SYS_ADMIN --device /dev/fuse")
+        tried.stop()
+    return Finding("FUSE", True, "a directory can be mounted: devices are DIR/tpm0")

@@ -34,7 +34,7 @@ class _Hex(click.ParamType[bytes]):
               show_default=True, help="How COMMAND reaches the TPM; auto takes the best there is.")
 @click.option("--startup", type=click.Choice(["clear", "state", "none"]), default="clear", show_default=True,
               help="The TPM2_Startup that is sent first, as firmware would.")
-@click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path),
+@click.option("--state-dir", type=click.Path(file_okay=False, readable=False, path_type=Path),
               help="Keep the TPM's state here; without it the TPM is gone with COMMAND.")
 @click.option("--seed", type=_Hex(), metavar="HEX",
               help="Make a new TPM's primary seeds from this, so that its keys can be repeated.")

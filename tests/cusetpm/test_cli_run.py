@@ -50,10 +50,8 @@ def test_a_command_that_is_not_there_or_not_executable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["--seed", "xyz", "true"], ["--front-end", "usb", "true"],
                                        ["--tpm", "3", "true"], ["--statedir", "s", "true"]])
-def test_wrong_usage_has_status_2(arguments: list[str]) -> None:
-    done = run(*arguments)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+def test_wrong_usage_is_one_line_and_status_2(arguments: list[str]) -> None:
+    assert "; see cusetpm run --help" in refusal(run(*arguments), 2)
 
 
 def test_the_environment_points_at_the_tpm() -> None:
@@ -163,6 +161,30 @@ def test_nothing_to_resume_is_said_with_what_to_do(tmp_path: Path) -> None:
 def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert str(tmp_path / "file") in refusal(run("--state-dir", tmp_path / "file" / "s", "--", "true"))
+
+
+@pytest.mark.parametrize("name", ["XDG_RUNTIME_DIR", "TMPDIR"])
+def test_files_of_the_run_lie_where_a_socket_can_and_are_named_by_absolute_paths(
+        tmp_path: Path, name: str) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    show = ["sh", "-c", 'echo "$CUSETPM_SOCKET"']
+    for value in ("", ".", str(long)):
+        environment = {k: v for k, v in os.environ.items() if k not in ("XDG_RUNTIME_DIR", "TMPDIR")}
+        done = subprocess.run([*CUSETPM, "run", "--front-end", "socket", "--", *show], cwd=tmp_path,
+                              env=environment | {name: value}, capture_output=True, text=True, check=False,
+                              timeout=120)
+        assert (done.returncode, done.stdout[:1], done.stderr) == (0, "/", "")
+
+
+@needs_root
+def test_a_full_file_system_is_one_line_that_names_a_file(tmp_path: Path) -> None:
+    for size in ("4k", "16k", "32k", "48k", "80k"):
+        script = f'mount -t tmpfs -o size={size} none {tmp_path} && exec "$@"'
+        done = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", *CUSETPM, "run", "--front-end",
+                               "socket", "--state-dir", str(tmp_path / "s"), "--", "true"],
+                              capture_output=True, text=True, check=False, timeout=120)
+        assert f"{tmp_path / 's'}/" in refusal(done)
 
 
 @needs_root
