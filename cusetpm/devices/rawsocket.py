@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 MAX_PATH = 107
 """The longest path of a unix socket on Linux, in octets."""
 
+_BACKLOG = 4096
+"""How many connections may wait to be accepted: the next gets EAGAIN from a connect() that does not block."""
+
 _SIZE_END = 6  # The size is octets 2 to 5 of a command.
 _HEADER = 10
 
@@ -68,7 +71,7 @@ class RawSocket:
             listener.bind(self.path)
             # Nobody can connect before listen(), so the mode is never too open.
             os.chmod(self.path, 0o600)
-            listener.listen(128)
+            listener.listen(_BACKLOG)
         except OSError as error:
             listener.close()
             raise OSError(error.errno, error.strerror, self.path) from None

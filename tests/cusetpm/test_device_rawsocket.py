@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,15 @@ def test_stop_leaves_a_file_that_is_another_s(server: RawSocket) -> None:
     Path(server.path).touch()
     server.stop()
     assert Path(server.path).exists()
+
+
+def test_many_clients_at_once_are_all_accepted_even_if_they_do_not_wait(server: RawSocket) -> None:
+    with ExitStack() as stack:
+        # A timeout makes connect() one that does not block.
+        clients = [stack.enter_context(connect(server)) for _ in range(500)]
+        for client in clients[::50]:
+            client.sendall(GET_8)
+            assert len(client.recv(4096)) == 20
 
 
 def test_a_client_that_leaves_does_not_cancel(server: RawSocket, tpm: FakeTpm) -> None:
