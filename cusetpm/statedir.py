@@ -24,8 +24,8 @@ class StateDirectory:
     """An open state directory; nobody else can open it until `close`.
 
     *path* is made (mode 0700) where it is missing.  Raises StateError, one line for people, if another
-    process holds it, if it has another format, or if it is a directory of something else; OSError from the
-    file system.
+    process holds it, if it has another format, if it is a directory of something else, or if a file is gone
+    without which the others are of no use; OSError from the file system.  Nothing is changed then.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,6 +35,7 @@ class StateDirectory:
         self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._take()
+            self._check_complete()
         except BaseException:
             os.close(self._lock)
             raise
@@ -64,10 +65,15 @@ class StateDirectory:
         home = self.path / "guests" / name
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            found = (home / "uuid").read_text().strip()
+            found = (home / "uuid").read_text(errors="replace").strip()
         except FileNotFoundError:
+            if _any_content(home, "state.?"):
+                raise StateError(f"{home / 'uuid'} is gone: put it back, or remove {home} for "
+                                 f"a new vTPM") from None
             found = str(uuid.uuid4())
             _write_whole(home / "uuid", found + "\n")
+            for made_in in (home.parent, self.path, self.path.parent):
+                _synchronise(made_in)
         try:
             return uuid.UUID(found), home / "state"
         except ValueError:
@@ -86,6 +92,19 @@ class StateDirectory:
             told = found.strip()[:40] or "nothing"
             raise StateError(f"{self.path}: its format is {told!r}, this version of cusetpm reads "
                              f"{_FORMAT.strip()!r}")
+
+    def _check_complete(self) -> None:
+        """What was made first is there if anything is that was made after it: chip, manager, vTPMs.
+
+        A new chip or store in the place of a lost one would only be in the way of the one that is put back.
+        """
+        guests = _any_content(self.path, "guests/*/state.?")
+        if (guests or _any_content(self.path, "manager.db")) and not _any_content(self.path, "chip.?"):
+            raise StateError(f"{self.chip}.0 and .1, the chip's NV, are gone: put them back, or take another "
+                             f"directory for a new TPM")
+        if guests and not _any_content(self.path, "manager.db"):
+            raise StateError(f"{self.manager}, the manager's store, is gone: put it back, or take another "
+                             f"directory for a new TPM")
 
     def _take(self) -> None:
         try:
@@ -117,7 +136,17 @@ def _write_whole(path: Path, text: str) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _synchronise(path.parent)
+
+
+def _any_content(directory: Path, pattern: str) -> bool:
+    """Tell whether anything in *directory* that matches *pattern* is more than an empty file."""
+    return any(found.lstat().st_size for found in directory.glob(pattern))
+
+
+def _synchronise(path: Path) -> None:
+    """The names in the directory *path* are on the device."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
     finally:

@@ -51,7 +51,11 @@ class Slots:
         another kind or version.
         """
         fd = self._files[slot]
-        head = os.pread(fd, _HEAD.size, 0)
+        try:
+            head = os.pread(fd, _HEAD.size, 0)
+        except OSError as error:
+            error.filename = f"{self.path}.{slot}"
+            raise
         if not head.strip(b"\0"):
             return None
         if len(head) < _HEAD.size or not head.startswith(_MAGIC):

@@ -63,7 +63,46 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_a_damaged_uuid_is_named(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path)
     state.guest("tpm0")
-    (tmp_path / "guests" / "tpm0" / "uuid").write_text("nonsense")
-    with pytest.raises(StateError, match="guests/tpm0/uuid: not a UUID"):
-        state.guest("tpm0")
+    for content in (b"nonsense", b"", b"\xff\xfe"):
+        (tmp_path / "guests" / "tpm0" / "uuid").write_bytes(content)
+        with pytest.raises(StateError, match="guests/tpm0/uuid: not a UUID"):
+            state.guest("tpm0")
     state.close()
+
+
+def test_a_state_without_its_uuid_is_refused_and_nothing_changes(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    state.guest("tpm0")
+    home = tmp_path / "guests" / "tpm0"
+    (home / "uuid").unlink()
+    (home / "state.0").write_bytes(b"content")
+    with pytest.raises(StateError, match="uuid is gone"):
+        state.guest("tpm0")
+    assert os.listdir(home) == ["state.0"]
+    state.close()
+
+
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize(("lost", "why"), [(("chip.0", "chip.1"), "the chip's NV, are gone"),
+                                           (("manager.db",), "the manager's store, is gone")])
+def test_a_lost_part_is_named_and_no_new_one_made_in_its_place(
+        tmp_path: Path, lost: tuple[str, ...], why: str, empty: bool) -> None:
+    state = StateDirectory(tmp_path)
+    state.guest("tpm0")
+    state.close()
+    for name in ("chip.0", "chip.1", "manager.db", "guests/tpm0/state.0"):
+        (tmp_path / name).write_bytes(b"" if name in lost else b"content")
+    if not empty:
+        for name in lost:
+            (tmp_path / name).unlink()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StateError, match=why):
+        StateDirectory(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_beginning_that_was_cut_short_is_begun_again(tmp_path: Path) -> None:
+    for name in ("chip.0", "chip.1", "manager.db"):
+        StateDirectory(tmp_path).close()
+        (tmp_path / name).touch()
+    StateDirectory(tmp_path).close()
