@@ -7,7 +7,6 @@ dictionary-attack counters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from hmac import compare_digest
 from struct import Struct
 from struct import error as StructError
@@ -66,7 +65,6 @@ from hwtpm.tpm2.types.handles import (
     POLICY_SESSION_LAST,
     TPM_HT_HMAC_SESSION,
     TPM_HT_NV_INDEX,
-    TPM_HT_POLICY_SESSION,
     TPM_RH_LOCKOUT,
     TPM_RS_PW,
 )
@@ -81,7 +79,10 @@ _RESERVED = 0x18
 _NOT_FOR_PASSWORDS = (TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT | TPMA_SESSION_AUDIT
                       | TPMA_SESSION_AUDITEXCLUSIVE | TPMA_SESSION_AUDITRESET)
 _PURPOSES = TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT | TPMA_SESSION_AUDIT
-_U16, _U32 = Struct(">H"), Struct(">I")
+_U8, _U16, _U32 = Struct("B"), Struct(">H"), Struct(">I")
+_START = Struct(">IH")  # of a session: its handle and the size of the nonce
+_END = Struct(">BH")  # of a response's session: its attributes and the size of the HMAC
+_RP_START = _U32.pack(TPM_RC_SUCCESS)
 _TEMPLATE_COMMANDS = (TPM_CC_Create, TPM_CC_CreatePrimary, TPM_CC_CreateLoaded)
 
 
@@ -129,14 +130,15 @@ class SessionArea:
         end = off + size
         if size < 9 or end > len(buf):
             raise TpmError(TPM_RC_AUTHSIZE)
-        area = cls(plan, code, handles, [], buf[end:])
+        uses: list[Use] = []
+        area = cls(plan, code, handles, uses, buf[end:])
         while off < end:
-            number = len(area.uses) + 1
+            number = len(uses) + 1
             if number > MAX_SESSIONS:
                 raise TpmError(TPM_RC_SIZE).session(number)
             use, off = _parse_one(buf, off, end, number)
             area._classify(tpm, use)
-            area.uses.append(use)
+            uses.append(use)
         return area
 
     def _classify(self, tpm: Tpm, use: Use) -> None:
@@ -154,8 +156,14 @@ class SessionArea:
             raise TpmError(TPM_RC_REFERENCE_S0 + number - 1) from None
         if (session.kind == TPM_SE_HMAC) != (use.handle >> 24 == TPM_HT_HMAC_SESSION):
             raise TpmError(TPM_RC_HANDLE).session(number)
-        if any(other.handle == use.handle for other in self.uses):
+        if number > 1 and any([other.handle == use.handle for other in self.uses]):
             raise TpmError(TPM_RC_HANDLE).session(number)
+        if attributes & _PURPOSES:
+            self._check_purposes(tpm, use, session)
+
+    def _check_purposes(self, tpm: Tpm, use: Use, session: Session) -> None:
+        """Check decrypt, encrypt and audit: each for one session at most, and for one that can do it."""
+        attributes, number = use.attributes, use.number
         if attributes & TPMA_SESSION_DECRYPT:
             if not self.plan.decryptable or self.decrypting is not None:
                 raise TpmError(TPM_RC_ATTRIBUTES).session(number)
@@ -183,11 +191,12 @@ class SessionArea:
         format has one.  Failures of protected entities are counted (TPM_RC_AUTH_FAIL), others are not
         (TPM_RC_BAD_AUTH).
         """
-        if len(self.uses) < self.plan.auth_count:
+        needed = self.plan.auth_count
+        if len(self.uses) < needed:
             raise TpmError(TPM_RC_AUTH_MISSING)
-        for i in range(self.plan.auth_count):
-            self.uses[i].entity = self.handles[i]
         for use in self.uses:
+            if use.number <= needed:
+                use.entity = self.handles[use.number - 1]
             try:
                 self._authorize_one(tpm, use)
             except TpmError as error:
@@ -300,7 +309,7 @@ class SessionArea:
             if last is not None and last is not use and last is not other and last.session is not None:
                 extra += last.session.nonce_tpm
         expected = hashes.hmac(session.auth_hash, key, self.cp_hash(tpm, session.auth_hash), use.nonce_caller,
-                               session.nonce_tpm, extra, use.attributes.to_bytes(1, "big"))
+                               session.nonce_tpm, extra, _U8.pack(use.attributes))
         if not compare_digest(expected, use.auth):
             self._failed(tpm, use)
 
@@ -372,8 +381,9 @@ class SessionArea:
         Nonces are rolled, audit digests extended, and sessions without continueSession flushed.
         """
         for use in self.uses:
-            if use.session is not None:
-                use.session.nonce_tpm = tpm.random(len(use.session.nonce_tpm))
+            session = use.session
+            if session is not None:
+                session.nonce_tpm = tpm.random(len(session.nonce_tpm))
         if self.encrypting is not None:
             use = self.encrypting
             assert use.session is not None
@@ -381,19 +391,12 @@ class SessionArea:
             plain = parameters[2:end]
             sealed = _crypt(tpm, use, use.session.nonce_tpm, use.nonce_caller, plain, encrypt=True)
             parameters = parameters[:2] + sealed + parameters[end:]
-        rp_hashes: dict[int, bytes] = {}
-
-        def cached(alg: int) -> bytes:
-            if alg not in rp_hashes:
-                rp_hashes[alg] = rp_hash(alg, self.code, parameters)
-            return rp_hashes[alg]
-
         if self.audit is not None:
             audited = self.audit
             assert audited.session is not None
             alg = audited.session.auth_hash
             exclusive = tpm.sessions.audit(
-                audited.handle, self.cp_hash(tpm, alg), cached(alg),
+                audited.handle, self.cp_hash(tpm, alg), rp_hash(alg, self.code, parameters),
                 reset=bool(audited.attributes & TPMA_SESSION_AUDITRESET),
             )
             audited.attributes &= ~TPMA_SESSION_AUDITEXCLUSIVE
@@ -401,51 +404,56 @@ class SessionArea:
                 audited.attributes |= TPMA_SESSION_AUDITEXCLUSIVE
         else:
             tpm.sessions.exclusive = 0
-        return parameters, b"".join([self._respond_one(tpm, use, cached) for use in self.uses])
+        area = b""
+        for use in self.uses:
+            area += self._respond_one(tpm, use, parameters)
+        return parameters, area
 
-    def _respond_one(self, tpm: Tpm, use: Use, rp_hash: Callable[[int], bytes]) -> bytes:
-        session = use.session
+    def _respond_one(self, tpm: Tpm, use: Use, parameters: bytes) -> bytes:
+        session, attributes = use.session, use.attributes
         if session is None:
             # A password is answered with continueSession SET (Part 1, "Password Authorizations").
-            return b"\0\0" + bytes([use.attributes | TPMA_SESSION_CONTINUESESSION]) + b"\0\0"
+            return b"\0\0" + _END.pack(attributes | TPMA_SESSION_CONTINUESESSION, 0)
         nonce = session.nonce_tpm
         key = self._hmac_key(tpm, use)
-        is_policy = use.handle >> 24 == TPM_HT_POLICY_SESSION
+        is_policy = session.kind != TPM_SE_HMAC
         if (is_policy and session.needs_password) or (not key and not use.auth):
             mac = b""
         else:
-            mac = hashes.hmac(session.auth_hash, key, rp_hash(session.auth_hash), nonce, use.nonce_caller,
-                              use.attributes.to_bytes(1, "big"))
-        if not use.attributes & TPMA_SESSION_CONTINUESESSION:
+            alg = session.auth_hash
+            mac = hashes.hmac(alg, key, rp_hash(alg, self.code, parameters), nonce, use.nonce_caller,
+                              _U8.pack(attributes))
+        if not attributes & TPMA_SESSION_CONTINUESESSION:
             tpm.sessions.discard(use.handle)
         elif is_policy:
             session.reset_policy()
             session.start_time, session.epoch = tpm.clock.time_ms(), tpm.clock.epoch
-        return _U16.pack(len(nonce)) + nonce + bytes([use.attributes]) + _U16.pack(len(mac)) + mac
+        return _U16.pack(len(nonce)) + nonce + _END.pack(attributes, len(mac)) + mac
 
 
 def cp_hash(tpm: Tpm, alg: int, code: int, handles: tuple[int, ...], parameters: bytes) -> bytes:
     """Return H(commandCode || Names || parameters) (Part 1, "Command Parameter Hash")."""
-    return hashes.digest(alg, _U32.pack(code), *[entity.name(tpm, h) for h in handles], parameters)
+    names = b""
+    for handle in handles:
+        names += entity.name(tpm, handle)
+    return hashes.digest(alg, _U32.pack(code) + names + parameters)
 
 
 def rp_hash(alg: int, code: int, parameters: bytes) -> bytes:
     """Return H(TPM_RC_SUCCESS || commandCode || parameters) (Part 1, "Response Parameter Hash")."""
-    return hashes.digest(alg, _U32.pack(TPM_RC_SUCCESS), _U32.pack(code), parameters)
+    return hashes.digest(alg, _RP_START + _U32.pack(code) + parameters)
 
 
 def _parse_one(buf: bytes, off: int, end: int, number: int) -> tuple[Use, int]:
     """Return the session at *off*; its members may not reach past *end*."""
     try:
-        if end - off < 4:
-            raise TpmError(TPM_RC_INSUFFICIENT)
-        (handle,) = _U32.unpack_from(buf, off)
-        if (handle != TPM_RS_PW and not HMAC_SESSION_FIRST <= handle <= HMAC_SESSION_LAST
-                and not POLICY_SESSION_FIRST <= handle <= POLICY_SESSION_LAST):
+        if end - off < _START.size:
+            # A handle that is there is judged first.
+            known = end - off < 4 or _is_session(_U32.unpack_from(buf, off)[0])
+            raise TpmError(TPM_RC_INSUFFICIENT if known else TPM_RC_VALUE)
+        handle, n = _START.unpack_from(buf, off)
+        if not _is_session(handle):
             raise TpmError(TPM_RC_VALUE)
-        if end - off < 6:
-            raise TpmError(TPM_RC_INSUFFICIENT)
-        (n,) = _U16.unpack_from(buf, off + 4)
         if n > _MAX_NONCE:
             raise TpmError(TPM_RC_SIZE)
         nonce_end = off + 6 + n
@@ -454,17 +462,22 @@ def _parse_one(buf: bytes, off: int, end: int, number: int) -> tuple[Use, int]:
         attributes = buf[nonce_end]
         if attributes & _RESERVED:
             raise TpmError(TPM_RC_RESERVED_BITS)
-        if nonce_end + 3 > end:
+        start = nonce_end + 3
+        if start > end:
             raise TpmError(TPM_RC_INSUFFICIENT)
         (size,) = _U16.unpack_from(buf, nonce_end + 1)
         if size > _MAX_NONCE:
             raise TpmError(TPM_RC_SIZE)
-        start = nonce_end + 3
         if start + size > end:
             raise TpmError(TPM_RC_INSUFFICIENT)
     except TpmError as error:
         raise error.session(number) from None
     return Use(number, handle, buf[off + 6 : nonce_end], attributes, buf[start : start + size]), start + size
+
+
+def _is_session(handle: int) -> bool:
+    return (HMAC_SESSION_FIRST <= handle <= HMAC_SESSION_LAST or handle == TPM_RS_PW
+            or POLICY_SESSION_FIRST <= handle <= POLICY_SESSION_LAST)
 
 
 def _crypt(tpm: Tpm, use: Use, newer: bytes, older: bytes, data: bytes, *, encrypt: bool) -> bytes:

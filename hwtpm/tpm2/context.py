@@ -58,7 +58,6 @@ class Tpm:
         # Gives a pair of primes found ahead, for bits and exponent, or None; set by the engine's caller.
         self.primes: Callable[[int, int], tuple[int, int] | None] | None = None
         self.command_code = 0
-        self.session_handles: tuple[int, ...] = ()  # of the authorization area, in order
 
     def check_cancel(self) -> None:
         """Raise TPM_RC_CANCELED if the command in progress has been asked to end."""

@@ -27,14 +27,12 @@ from hwtpm.tpm2.types.constants import (
     TPM_CC_GetTestResult,
     TPM_CC_Startup,
 )
-from hwtpm.tpm2.types.handles import TPM_RS_PW
 from hwtpm.wire import Reader
 
 _HEADER = Struct(">HII")
 _unpack_header, _pack_header = _HEADER.unpack_from, _HEADER.pack
 _pack_u32 = Struct(">I").pack
 _KNOWN_HANDLES = 256  # handle areas that a plan remembers as well-formed
-_PASSWORD = (TPM_RS_PW,)
 _IN_FAILURE_MODE = (TPM_CC_GetTestResult, TPM_CC_GetCapability)
 
 
@@ -63,7 +61,6 @@ def _execute(tpm: Tpm, command: bytes) -> bytes:
     if tag == TPM_ST_NO_SESSIONS:
         if plan.auth_count:
             raise TpmError(TPM_RC_AUTH_MISSING)
-        tpm.session_handles = ()
         request, end = plan.read(command, off, *handles)
         if end != len(command):
             raise TpmError(TPM_RC_SIZE)
@@ -87,7 +84,6 @@ def _execute(tpm: Tpm, command: bytes) -> bytes:
     # The digest is over the parameters as they came in.
     audit = _Audit(tpm, code, handles, area.parameters) if code in tpm.audit.commands else None
     area.decrypt(tpm)
-    tpm.session_handles = tuple([use.handle for use in area.uses])
     request, end = plan.read(area.parameters, 0, *handles)
     if end != len(area.parameters):
         raise TpmError(TPM_RC_SIZE)
@@ -109,7 +105,6 @@ def _with_password(tpm: Tpm, plan: Plan, code: int, handles: tuple[int, ...], co
     except TpmError as error:
         raise error.session(1) from None
     audit = _Audit(tpm, code, handles, command[off:]) if code in tpm.audit.commands else None
-    tpm.session_handles = _PASSWORD
     request, end = plan.read(command, off, *handles)
     if end != len(command):
         raise TpmError(TPM_RC_SIZE)
@@ -178,9 +173,12 @@ def _handles(tpm: Tpm, plan: Plan, command: bytes) -> tuple[tuple[int, ...], int
         # Whether the values are of the right kind never changes; only whether the entities are there.
         if len(plan.known_handles) < _KNOWN_HANDLES:
             plan.known_handles.add(handles)
-    for number, handle in enumerate(handles, 1):
-        entity.present(tpm, handle, number)
-    return handles, off + 4 * plan.handle_count
+    number = 0
+    for handle in handles:
+        number += 1
+        if number == 1 or handle != handles[0]:  # The commands on an NV Index often name it twice.
+            entity.present(tpm, handle, number)
+    return handles, off + 4 * number
 
 
 def _read_handle(read: Reader, command: bytes, off: int, number: int) -> None:

@@ -86,7 +86,10 @@ class Engine:
     @property
     def dirty(self) -> bool:
         """Tell whether permanent state has changed since the last snapshot."""
-        return any([owner.dirty for owner in self.tpm.owners])
+        for owner in self.tpm.owners:  # noqa: SIM110 - this way half as dear, and every command asks
+            if owner.dirty:
+                return True
+        return False
 
     def hash_start(self) -> None:
         """The platform starts to measure what it launches (_TPM_Hash_Start)."""

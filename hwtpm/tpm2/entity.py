@@ -58,7 +58,9 @@ if TYPE_CHECKING:
     from hwtpm.tpm2.state.objects import Object, Sequence
 
 _HIERARCHIES = (TPM_RH_OWNER, TPM_RH_ENDORSEMENT, TPM_RH_PLATFORM)
+_NOT_CHECKED = (TPM_HT_PCR, TPM_HT_AC)
 _OBJECTS = (TPM_HT_TRANSIENT, TPM_HT_PERSISTENT)
+_SESSIONS = (TPM_HT_HMAC_SESSION, TPM_HT_POLICY_SESSION)
 _ALWAYS_PRESENT = (TPM_RH_NULL, TPM_RH_LOCKOUT, TPM_RS_PW)
 _NV_WRITES = frozenset({
     TPM_CC_NV_Write, TPM_CC_NV_Increment, TPM_CC_NV_Extend, TPM_CC_NV_SetBits, TPM_CC_NV_WriteLock,
@@ -73,7 +75,7 @@ def present(tpm: Tpm, handle: int, number: int) -> None:
     object or NV Index that is not there or whose hierarchy is disabled.
     """
     kind = handle >> 24
-    if kind in (TPM_HT_PCR, TPM_HT_AC):
+    if kind in _NOT_CHECKED:
         return  # An attached component that is not there is for its commands to answer.
     if kind == TPM_HT_PERMANENT:
         if handle in _HIERARCHIES:
@@ -88,7 +90,7 @@ def present(tpm: Tpm, handle: int, number: int) -> None:
         elif kind == TPM_HT_PERSISTENT:
             if not tpm.hierarchies.enabled(tpm.objects.persistent[handle].hierarchy):
                 raise TpmError(TPM_RC_HIERARCHY).handle(number)
-        elif kind in (TPM_HT_HMAC_SESSION, TPM_HT_POLICY_SESSION):
+        elif kind in _SESSIONS:
             if (tpm.sessions.get(handle).kind == TPM_SE_HMAC) != (kind == TPM_HT_HMAC_SESSION):
                 raise TpmError(TPM_RC_HANDLE).handle(number)
         elif kind == TPM_HT_NV_INDEX:

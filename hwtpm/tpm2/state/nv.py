@@ -77,13 +77,15 @@ class _Volatile(Wire):
 class NvIndex:
     """A defined Index.  `data` is as long as the public area says; zeros until the Index is written."""
 
-    __slots__ = ("_name", "auth_value", "data", "public", "saved")
+    __slots__ = ("_name", "auth_value", "data", "is_pin", "kind", "public", "saved")
 
     def __init__(self, public: TPMS_NV_PUBLIC, auth_value: bytes, data: bytes = b"") -> None:
         self.public = public
         self.auth_value = auth_value  # without trailing zeros
         self.data = data or bytes(public.data_size)
         self.saved = self.data  # of a hybrid counter: the count in permanent state
+        self.kind = (public.attributes & TPMA_NV_TPM_NT) >> TPMA_NV_TPM_NT_SHIFT  # TPM_NT; it never changes
+        self.is_pin = self.kind in (TPM_NT_PIN_FAIL, TPM_NT_PIN_PASS)  # it counts the uses of its authValue
         self._name = b""
 
     def __repr__(self) -> str:
@@ -98,11 +100,6 @@ class NvIndex:
         return self._name
 
     @property
-    def kind(self) -> int:
-        """The type of the Index (TPM_NT)."""
-        return (self.public.attributes & TPMA_NV_TPM_NT) >> TPMA_NV_TPM_NT_SHIFT
-
-    @property
     def written(self) -> bool:
         """It has been written."""
         return bool(self.public.attributes & TPMA_NV_WRITTEN)
@@ -111,11 +108,6 @@ class NvIndex:
     def hybrid(self) -> bool:
         """It lives in RAM."""
         return bool(self.public.attributes & TPMA_NV_ORDERLY)
-
-    @property
-    def is_pin(self) -> bool:
-        """It counts the uses of its authValue."""
-        return self.kind in (TPM_NT_PIN_FAIL, TPM_NT_PIN_PASS)
 
     @property
     def count(self) -> int:
