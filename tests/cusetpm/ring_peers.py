@@ -60,15 +60,15 @@ class Slow(Echo):
 
 
 class RawFront:
-    """A guest that writes to its page and its store as it likes; does what Linux does if asked to."""
+    """A guest that writes to its page and its store as it likes; does what Linux does if asked to.  Its back
+    end is in domain 0."""
 
-    def __init__(self, host: Host, domid: int = 1, back_domid: int = 0, handle: int = 0) -> None:
+    def __init__(self, host: Host, domid: int = 1) -> None:
         self.host = host
         self.domid = domid
-        self.back_domid = back_domid
         self.store = host.store.client(domid)
-        self.directory = f"device/vtpm/{handle}"
-        self.backend = f"/local/domain/{back_domid}/backend/vtpm/{domid}/{handle}"
+        self.directory = "device/vtpm/0"
+        self.backend = f"/local/domain/0/backend/vtpm/{domid}/0"
         self.events = 0
         self.woken = threading.Event()
 
@@ -77,9 +77,9 @@ class RawFront:
         self.woken.set()
 
     def make_ring(self) -> None:
-        self.ref, view = self.host.grants.grant(self.domid, self.back_domid)
+        self.ref, view = self.host.grants.grant(self.domid, 0)
         self.page = Page(view)
-        self.port = self.host.events.alloc_unbound(self.domid, self.back_domid, self.event)
+        self.port = self.host.events.alloc_unbound(self.domid, 0, self.event)
 
     def publish(self, state: str = "3", feature: str | None = "1") -> None:
         keys = {"ring-ref": str(self.ref), "event-channel": str(self.port.number), "state": state}
@@ -119,15 +119,13 @@ class RawFront:
 
 
 class RawBack:
-    """A back end that does nothing by itself."""
+    """A back end in domain 0, for domain 1, that does nothing by itself."""
 
-    def __init__(self, host: Host, domid: int = 0, front_domid: int = 1, handle: int = 0) -> None:
+    def __init__(self, host: Host) -> None:
         self.host = host
-        self.domid = domid
-        self.front_domid = front_domid
-        self.store = host.store.client(domid)
-        self.directory = f"{self.store.home}/backend/vtpm/{front_domid}/{handle}"
-        self.frontend = f"/local/domain/{front_domid}/device/vtpm/{handle}"
+        self.store = host.store.client(0)
+        self.directory = f"{self.store.home}/backend/vtpm/1/0"
+        self.frontend = "/local/domain/1/device/vtpm/0"
         self.on_event = lambda: None
 
     def write(self, **keys: str) -> None:
@@ -153,19 +151,17 @@ class RawBack:
             self.write(ready="1", state="4")
 
     def bind(self) -> None:
-        self.page = Page(self.host.grants.map(self.domid, self.front_domid, int(self.front("ring-ref"))))
+        self.page = Page(self.host.grants.map(0, 1, int(self.front("ring-ref"))))
         port = int(self.front("event-channel"))
-        self.port = self.host.events.bind_interdomain(
-            self.domid, self.front_domid, port, lambda: self.on_event()
-        )
+        self.port = self.host.events.bind_interdomain(0, 1, port, lambda: self.on_event())
 
 
-def make_front(host: Host, domid: int = 1, **options) -> TpmFront:
-    return TpmFront(host.store.client(domid), host.grants, host.events, **options)
+def make_front(host: Host, **options) -> TpmFront:
+    return TpmFront(host.store.client(1), host.grants, host.events, **options)
 
 
-def make_back(host: Host, tpm, domid: int = 0) -> TpmBack:
-    back = TpmBack(host.store.client(domid), host.grants, host.events, {UUID: tpm}.__getitem__)
+def make_back(host: Host, tpm) -> TpmBack:
+    back = TpmBack(host.store.client(0), host.grants, host.events, {UUID: tpm}.__getitem__)
     back.start()
     return back
 

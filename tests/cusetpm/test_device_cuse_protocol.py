@@ -31,16 +31,16 @@ COMMAND = bytes.fromhex("80010000000c0000017b0008")
 RESPONSE = bytes.fromhex("8001000000140000000000080102030405060708")
 
 
-def message(opcode: int, body: bytes = b"", unique: int = 2, pid: int = 77) -> bytes:
-    return struct.pack("=IIQQIIII", 40 + len(body), opcode, unique, 1, 0, 0, pid, 0) + body
+def message(opcode: int, body: bytes = b"", unique: int = 2) -> bytes:
+    return struct.pack("=IIQQIIII", 40 + len(body), opcode, unique, 1, 0, 0, 77, 0) + body
 
 
 def init(minor: int = 38) -> bytes:
     return message(INIT, struct.pack("=IIII", 7, minor, 0, 1))
 
 
-def open_(flags: int = os.O_RDWR) -> bytes:
-    return message(OPEN, struct.pack("=II", flags, 0))
+def open_() -> bytes:
+    return message(OPEN, struct.pack("=II", os.O_RDWR, 0))
 
 
 def write(data: bytes, fh: int = 1, flags: int = os.O_RDWR, unique: int = 2) -> bytes:

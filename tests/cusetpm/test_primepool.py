@@ -36,11 +36,11 @@ def pool() -> Iterator[PrimePool]:
     pool.close()
 
 
-def ready(pool: PrimePool, seconds: float = 60) -> None:
+def ready(pool: PrimePool) -> None:
     """Wait until a pair has come."""
     assert pool._finder is not None
     assert pool._finder.stdout is not None
-    assert select.select([pool._finder.stdout], [], [], seconds)[0]
+    assert select.select([pool._finder.stdout], [], [], 60)[0]
 
 
 def test_nothing_is_started_before_somebody_asks(pool: PrimePool) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from hwtpm.client import Password
@@ -46,7 +44,7 @@ from hwtpm.tpm2.types.handles import TPM_RH_NULL, TPM_RH_OWNER
 from hwtpm.tpm2.types.objects import TPMS_ECC_PARMS, TPMT_PUBLIC, TPMT_PUBLIC_PARMS, TPMT_SENSITIVE
 from hwtpm.tpm2.types.structures import TPMT_TK_HASHCHECK
 from tests.support import templates
-from tests.support.tpm2 import Machine, rc_of, refused, started
+from tests.support.tpm2 import Machine, rc_of, refused
 from tests.support.tpm2_keys import (
     DECRYPT,
     RESTRICTED,
@@ -58,7 +56,7 @@ from tests.support.tpm2_keys import (
     load,
     rsa,
 )
-from tests.support.tpm2_pair import Pair, paired, run
+from tests.support.tpm2_pair import Pair, run
 
 H1, P1, P2, P3, P4 = 0x100, 0x140, 0x240, 0x340, 0x440
 NEW_CURVES = (c.TPM_ECC_NIST_P192, c.TPM_ECC_NIST_P224, c.TPM_ECC_BN_P256, c.TPM_ECC_BN_P638,
@@ -88,17 +86,6 @@ def cipher_key(alg: int, bits: int, mode: int = c.TPM_ALG_NULL, attributes: int 
     public = TPMT_PUBLIC(template.type, template.name_alg, attributes | 0x440, b"", template.parameters,
                          hashes.digest(c.TPM_ALG_SHA256, seed, key))
     return public, TPMT_SENSITIVE(c.TPM_ALG_SYMCIPHER, b"", seed, key)
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with paired() as both:
-        yield both
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return started()
 
 
 def capability(machine: Machine, group: int) -> list:  # type: ignore[type-arg]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from hwtpm.crypto import ecc
@@ -32,7 +30,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_RC_SIZE,
     TPM_RC_VALUE,
 )
-from tests.support.tpm2 import Machine, refused, started
+from tests.support.tpm2 import Machine, refused
 from tests.support.tpm2_keys import (
     DECRYPT,
     SIGN,
@@ -44,7 +42,7 @@ from tests.support.tpm2_keys import (
     rsa,
     storage_template,
 )
-from tests.support.tpm2_pair import Pair, paired, run
+from tests.support.tpm2_pair import Pair, run
 
 H1, P1, P2, P3 = 0x100, 0x140, 0x240, 0x340
 CURVES = (TPM_ECC_NIST_P256, TPM_ECC_NIST_P384, TPM_ECC_NIST_P521)
@@ -56,17 +54,6 @@ def padding(scheme: int = TPM_ALG_NULL, hash_alg: int = TPM_ALG_NULL) -> TPMT_RS
 
 
 RAW, RSAES, OAEP = padding(), padding(TPM_ALG_RSAES), padding(TPM_ALG_OAEP, TPM_ALG_SHA256)
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with paired() as both:
-        yield both
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return started()
 
 
 # OAEP with SHA-512 does not fit into 1024 bits.

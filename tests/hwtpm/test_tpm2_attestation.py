@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -54,7 +53,7 @@ from hwtpm.tpm2.types.handles import TPM_RH_ENDORSEMENT, TPM_RH_NULL, TPM_RH_OWN
 from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
 from hwtpm.tpm2.types.structures import TPMS_ATTEST, TPMS_PCR_SELECTION, TPMT_HA, TPMT_TK_CREATION
 from hwtpm.wire import decode
-from tests.support.tpm2 import Machine, refused, started
+from tests.support.tpm2 import Machine, refused
 from tests.support.tpm2_keys import (
     DECRYPT,
     SIGN,
@@ -62,37 +61,20 @@ from tests.support.tpm2_keys import (
     cipher,
     create_primary,
     elliptic,
-    hash_scheme,
     keyed_hash,
     load,
     rsa,
+    scheme,
     signing_template,
 )
-from tests.support.tpm2_pair import Pair, paired, run
+from tests.support.tpm2_pair import Pair, run
 
 H1, H2, P2, P3, P4 = 0x100, 0x200, 0x240, 0x340, 0x440
 NONCE = b"qualifying data"
 INDEX = 0x01500010
 PCRS = [TPMS_PCR_SELECTION(TPM_ALG_SHA256, b"\x81\x00\x01")]
-
-
-def scheme(alg: int = TPM_ALG_NULL, hash_alg: int = TPM_ALG_NULL) -> TPMT_SIG_SCHEME:
-    return TPMT_SIG_SCHEME(alg, hash_scheme(hash_alg))
-
-
 DEFAULT, ECDSA = scheme(), scheme(TPM_ALG_ECDSA, TPM_ALG_SHA256)
 UNSIGNED = TPMT_SIGNATURE(TPM_ALG_NULL, None)
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with paired() as both:
-        yield both
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return started()
 
 
 def statement(octets: bytes, kind: int) -> tuple[TPMS_ATTEST, Any]:
@@ -319,12 +301,6 @@ def define(client: Client, *, write: bytes | None = b"0123456789abcdef") -> None
     client.run(NVDefineSpace(TPM_RH_OWNER, b"", public), Password())
     if write is not None:
         run(client, NVWrite(INDEX, INDEX, write, 0))
-
-
-@pytest.fixture
-def fresh() -> Iterator[Pair]:
-    with paired() as both:
-        yield both
 
 
 def test_nv_contents_are_certified(fresh: Pair) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -53,7 +52,7 @@ from hwtpm.tpm2.types.structures import (
     TPMT_HA,
 )
 from hwtpm.wire import decode, encode
-from tests.support.tpm2 import Machine, refused, started
+from tests.support.tpm2 import Machine, refused
 from tests.support.tpm2_keys import (
     DECRYPT,
     SIGN,
@@ -63,24 +62,13 @@ from tests.support.tpm2_keys import (
     load,
     signing_template,
 )
-from tests.support.tpm2_pair import Pair, paired, run
+from tests.support.tpm2_pair import Pair, run
 
 H2, H3, P1 = 0x200, 0x300, 0x140
 NULL_SCHEME = TPMT_SIG_SCHEME(TPM_ALG_NULL, None)
 ECDSA = TPMT_SIG_SCHEME(TPM_ALG_ECDSA, hash_scheme(TPM_ALG_SHA256))
 READ = PCRRead([TPMS_PCR_SELECTION(TPM_ALG_SHA256, b"\1\0\0")])
 EXTEND = PCRExtend(16, [TPMT_HA(TPM_ALG_SHA256, bytes(range(32)))])
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with paired() as both:
-        yield both
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return started()
 
 
 def change(*, alg: int = TPM_ALG_NULL, add: tuple[int, ...] = (), remove: tuple[int, ...] = (),

@@ -47,7 +47,6 @@ from tests.support import tpm2_keys as keys
 from tests.support.tpm2 import Machine, rc_of, refused, started
 from tests.support.tpm2_either import (
     DA_INDEX,
-    EITHER,
     INDEX,
     Recording,
     define,
@@ -57,12 +56,6 @@ from tests.support.tpm2_either import (
 )
 
 FAIL, BAD = TPM_RC_AUTH_FAIL | 0x900, TPM_RC_BAD_AUTH | 0x900
-
-
-@pytest.fixture(params=EITHER)
-def client(request: pytest.FixtureRequest) -> Iterator[Client]:
-    with either(request.param) as found:
-        yield found
 
 
 def read(client: Client, *authorizations: Password, size: int = 4) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -34,7 +33,6 @@ from hwtpm.tpm2.types.attributes import (
 from hwtpm.tpm2.types.constants import (
     TPM_ALG_ECDSA,
     TPM_ALG_HMAC,
-    TPM_ALG_NULL,
     TPM_ALG_RSAPSS,
     TPM_ALG_RSASSA,
     TPM_ALG_SHA1,
@@ -50,7 +48,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_RC_SIZE,
     TPM_RC_VALUE,
 )
-from tests.support.tpm2 import Machine, rc_of, refused, started
+from tests.support.tpm2 import Machine, rc_of, refused
 from tests.support.tpm2_keys import (
     DECRYPT,
     RESTRICTED,
@@ -59,36 +57,19 @@ from tests.support.tpm2_keys import (
     cipher,
     create_primary,
     elliptic,
-    hash_scheme,
     keyed_hash,
     load,
     rsa,
+    scheme,
     signing_template,
 )
-from tests.support.tpm2_pair import Pair, paired, run
+from tests.support.tpm2_pair import Pair, run
 
 H1, H2, P1, P2, P3 = 0x100, 0x200, 0x140, 0x240, 0x340
 NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a TPM")])
 KEY_USAGE = der.identifier("2.5.29.15")
 TPMA_OBJECT = der.identifier("2.23.133.10.1.1.1")
 SHA256_ECDSA = der.sequence(der.identifier("1.2.840.10045.4.3.2"))
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with paired() as both:
-        yield both
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return started()
-
-
-def scheme(alg: int = TPM_ALG_NULL, hash_alg: int = TPM_ALG_NULL) -> TPMT_SIG_SCHEME:
-    return TPMT_SIG_SCHEME(alg, hash_scheme(hash_alg))
-
-
 ECDSA = scheme(TPM_ALG_ECDSA, TPM_ALG_SHA256)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,17 +50,11 @@ from hwtpm.tpm2.types.objects import TPMT_PUBLIC
 from hwtpm.wire import decode, encode
 from tests.support import tpm2_keys as keys
 from tests.support.tpm2 import Machine, refused, started
-from tests.support.tpm2_either import EITHER, INDEX, either, written
+from tests.support.tpm2_either import INDEX, written
 
 INTEGRITY, SIZE = TPM_RC_INTEGRITY | 0x140, TPM_RC_SIZE | 0x140
 HANDLE = TPM_RC_HANDLE | 0x140
 KEEP = TPMA_SESSION_CONTINUESESSION
-
-
-@pytest.fixture(params=EITHER)
-def client(request: pytest.FixtureRequest) -> Iterator[Client]:
-    with either(request.param) as found:
-        yield found
 
 
 def save(client: Client, handle: int) -> TPMS_CONTEXT:
@@ -73,8 +65,8 @@ def load(client: Client, context: TPMS_CONTEXT) -> int:
     return client.run(ContextLoad(context)).loaded_handle
 
 
-def usable(client: Client, session: Session, auth: bytes = b"pin") -> None:
-    session.auth, session.attributes = auth, KEEP
+def usable(client: Client, session: Session) -> None:
+    session.auth, session.attributes = b"pin", KEEP
     assert len(client.run(NVRead(INDEX, INDEX, 16, 0), session).data) == 16
 
 

@@ -80,7 +80,7 @@ from tests.support import tpm2_keys as keys
 from tests.support.templates import AES128, AES256
 from tests.support.tpm2 import refused, started
 from tests.support.tpm2_duplicates import MOVABLE, Comparison, bring, child, flush, public_of, software
-from tests.support.tpm2_pair import Pair, paired
+from tests.support.tpm2_pair import Pair
 
 _SDO, _SIGN, _DECRYPT = TPMA_OBJECT_SENSITIVEDATAORIGIN, TPMA_OBJECT_SIGN, TPMA_OBJECT_DECRYPT
 _STORAGE = TPMA_OBJECT_RESTRICTED | _DECRYPT
@@ -88,18 +88,6 @@ _BASE = TPMA_OBJECT_USERWITHAUTH | TPMA_OBJECT_NODA
 _FIXED_STORAGE = templates.STORAGE | TPMA_OBJECT_NODA
 _DERIVED = _BASE | TPMA_OBJECT_FIXEDPARENT
 _SECRET = bytes(range(32))
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with paired() as found:
-        yield found
-
-
-@pytest.fixture
-def fresh() -> Iterator[Pair]:
-    with paired() as found:
-        yield found
 
 
 def _xor(alg: int) -> TPMT_KEYEDHASH_SCHEME:

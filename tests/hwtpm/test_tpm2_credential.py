@@ -45,7 +45,7 @@ from tests.support import tpm2_keys as keys
 from tests.support.templates import AES128, AES256
 from tests.support.tpm2 import refused, started
 from tests.support.tpm2_duplicates import Comparison, child, flush, public_of, random, seed_for
-from tests.support.tpm2_pair import Pair, paired
+from tests.support.tpm2_pair import Pair
 
 _FIXED_STORAGE = templates.STORAGE | TPMA_OBJECT_NODA
 _CREDENTIAL = b"an activation credential"
@@ -56,12 +56,6 @@ KEYS = {
     "p384": templates.ecc(_FIXED_STORAGE, AES256, curve=TPM_ECC_NIST_P384, name_alg=TPM_ALG_SHA384),
 }
 WAYS = [("ours", "ours"), ("ours", "theirs"), ("theirs", "ours")]
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with paired() as found:
-        yield found
 
 
 def _credential(key: TPMT_PUBLIC, name: bytes, inside: bytes) -> tuple[bytes, bytes]:

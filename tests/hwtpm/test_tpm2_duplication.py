@@ -84,7 +84,7 @@ from tests.support.tpm2_duplicates import (
     seed_for,
     software,
 )
-from tests.support.tpm2_pair import Pair, paired
+from tests.support.tpm2_pair import Pair
 
 _SDO, _SIGN = TPMA_OBJECT_SENSITIVEDATAORIGIN, TPMA_OBJECT_SIGN
 _STORAGE = TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT
@@ -104,12 +104,6 @@ PARENTS = {
 WRAPPERS = [(outer, key, cipher) for outer in (False, True) for key, cipher in (
     (b"", NO_CIPHER), (bytes(range(16)), AES128), (b"", AES256), (bytes(range(24)), _TDES))]
 WAYS = [("ours", "ours"), ("ours", "theirs"), ("theirs", "ours")]
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with paired() as found:
-        yield found
 
 
 def _signs(scheme: int) -> Callable[[Client, int, Client, int], None]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from hwtpm.client import Client
@@ -29,9 +27,9 @@ from hwtpm.tpm2.types.handles import TPM_RH_ENDORSEMENT, TPM_RH_NULL
 from hwtpm.tpm2.types.objects import TPMS_ECC_PARMS
 from hwtpm.tpm2.types.structures import TPMS_ATTEST, TPMT_TK_HASHCHECK
 from hwtpm.wire import decode
-from tests.support.tpm2 import Machine, rc_of, refused, started
+from tests.support.tpm2 import Machine, rc_of, refused
 from tests.support.tpm2_keys import DECRYPT, SIGN, Areas, elliptic, load, rsa
-from tests.support.tpm2_pair import Pair, paired, run
+from tests.support.tpm2_pair import Pair, run
 
 H1, H2, P1, P2, P3, P4 = 0x100, 0x200, 0x140, 0x240, 0x340, 0x440
 NO_POINT = TPMS_ECC_POINT(b"", b"")
@@ -85,17 +83,6 @@ def check_signature(curve: int, areas: Areas, committed: TPMS_ECC_POINT, digest:
     t = int.from_bytes(hashes.digest(given.hash, given.signature_r, digest), "big") % found.n
     expected = ecc.combine(found, (1, (committed.x, committed.y)), (t, (public.x, public.y)))
     assert ecc.EccPrivate(curve, given.signature_s).public == expected
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with paired() as both:
-        yield both
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return started()
 
 
 def commit_nothing(client: Client, key: int) -> CommitResponse:

@@ -105,8 +105,8 @@ def increment(tpm: Machine, times: int = 1, handle: int = INDEX) -> None:
         tpm.run(NVIncrement(TPM_RH_OWNER, handle), NONE)
 
 
-def count(tpm: Machine, handle: int = INDEX) -> int:
-    return int.from_bytes(read(tpm, handle=handle), "big")
+def count(tpm: Machine) -> int:
+    return int.from_bytes(read(tpm), "big")
 
 
 def stored(tpm: Machine) -> bool:
@@ -114,8 +114,8 @@ def stored(tpm: Machine) -> bool:
     return tpm.dirty
 
 
-def attributes(tpm: Machine, handle: int = INDEX) -> int:
-    return tpm.run(NVReadPublic(handle)).nv_public.attributes
+def attributes(tpm: Machine) -> int:
+    return tpm.run(NVReadPublic(INDEX)).nv_public.attributes
 
 
 def restart(tpm: Machine, shutdown: int | None = TPM_SU_CLEAR, startup: int = TPM_SU_CLEAR) -> None:

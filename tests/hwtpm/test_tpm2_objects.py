@@ -85,8 +85,8 @@ def primary(machine: Machine, template: TPMT_PUBLIC, hierarchy: int = TPM_RH_OWN
 
 
 def child(machine: Machine, parent: int, template: TPMT_PUBLIC, *, auth: bytes = b"", data: bytes = b"",
-          outside: bytes = b"") -> CreateResponse:
-    return machine.run(Create(parent, TPMS_SENSITIVE_CREATE(auth, data), template, outside, []), Password())
+          ) -> CreateResponse:
+    return machine.run(Create(parent, TPMS_SENSITIVE_CREATE(auth, data), template, b"", []), Password())
 
 
 def loaded(machine: Machine, parent: int, made: CreateResponse) -> int:

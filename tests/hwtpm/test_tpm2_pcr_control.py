@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -48,22 +47,11 @@ from hwtpm.tpm2.types.constants import (
 )
 from hwtpm.tpm2.types.handles import TPM_RH_PLATFORM
 from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION, TPMT_HA
-from tests.support.tpm2 import Machine, rc_of, refused, started
-from tests.support.tpm2_pair import Pair, paired, run
+from tests.support.tpm2 import Machine, rc_of, refused
+from tests.support.tpm2_pair import Pair, run
 
 P1, S1 = 0x140, 0x900
 NO_PCRS = 0
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with paired() as both:
-        yield both
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return started()
 
 
 def allocate(*banks: tuple[int, int]) -> PCRAllocate:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -74,23 +73,12 @@ from hwtpm.tpm2.types.handles import (
     TPM_RH_PLATFORM,
 )
 from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC, TPMS_NV_PUBLIC_EXP_ATTR, TPMT_NV_PUBLIC_2
-from tests.support.tpm2 import Machine, refused, started
-from tests.support.tpm2_pair import Pair, paired, run
+from tests.support.tpm2 import Machine, refused
+from tests.support.tpm2_pair import Pair, run
 
 P1, P2, S1, H1 = 0x140, 0x240, 0x900, 0x100
 INDEX = 0x01500020
 OPEN = TPMA_NV_AUTHREAD | TPMA_NV_AUTHWRITE | TPMA_NV_NO_DA | TPMA_NV_OWNERREAD | TPMA_NV_OWNERWRITE
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with paired() as both:
-        yield both
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return started()
 
 
 def gate(*add: int, remove: tuple[int, ...] = ()) -> PPCommands:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -110,12 +110,6 @@ ONE = bytes(31) + b"\1"
 NO_TICKET = TPMT_TK_VERIFIED(TPM_ST_VERIFIED, TPM_RH_NULL, None, b"")
 FIRST, SECOND, THIRD, FOURTH, FIFTH = 0x140, 0x240, 0x340, 0x440, 0x540
 Assert = Callable[[int], Command[Empty]]
-
-
-@pytest.fixture(params=EITHER)
-def client(request: pytest.FixtureRequest) -> Iterator[Client]:
-    with either(request.param) as found:
-        yield found
 
 
 def digest_of(client: Client, session: int) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from hwtpm.client import Client, Password, Session
@@ -64,7 +62,7 @@ from hwtpm.tpm2.types.structures import TPMT_HA
 from hwtpm.wire import decode, encode
 from tests.support import tpm2_keys as keys
 from tests.support.tpm2 import refused, started
-from tests.support.tpm2_either import EITHER, INDEX, Recording, either, rename, written
+from tests.support.tpm2_either import INDEX, Recording, rename, written
 
 AES128 = TPMT_SYM_DEF(TPM_ALG_AES, 128, TPM_ALG_CFB)
 AES256 = TPMT_SYM_DEF(TPM_ALG_AES, 256, TPM_ALG_CFB)
@@ -72,12 +70,6 @@ XOR = TPMT_SYM_DEF(TPM_ALG_XOR, TPM_ALG_SHA256)
 NO_CIPHER = TPMT_SYM_DEF(TPM_ALG_NULL)
 SECRETS = bytes(range(16))
 KEEP = TPMA_SESSION_CONTINUESESSION
-
-
-@pytest.fixture(params=EITHER)
-def client(request: pytest.FixtureRequest) -> Iterator[Client]:
-    with either(request.param) as found:
-        yield found
 
 
 def using(session: Session, auth: bytes = b"", attributes: int = KEEP, *, bound: bool = False) -> Session:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,41 +52,22 @@ from tests.support.tpm2_keys import (
     cipher,
     create_primary,
     elliptic,
-    hash_scheme,
     keyed_hash,
     load,
     rsa,
+    scheme,
     signing_template,
 )
-from tests.support.tpm2_pair import Pair, paired, run
+from tests.support.tpm2_pair import Pair, run
 
 H1, P1, P2, P3 = 0x100, 0x140, 0x240, 0x340
 HASHES = (TPM_ALG_SHA1, TPM_ALG_SHA256, TPM_ALG_SHA384, TPM_ALG_SHA512)
 CURVES = (TPM_ECC_NIST_P256, TPM_ECC_NIST_P384, TPM_ECC_NIST_P521)
 NO_TICKET = TPMT_TK_HASHCHECK(TPM_ST_HASHCHECK, TPM_RH_NULL, b"")
-
-
-def scheme(alg: int = TPM_ALG_NULL, hash_alg: int = TPM_ALG_NULL) -> TPMT_SIG_SCHEME:
-    return TPMT_SIG_SCHEME(alg, hash_scheme(hash_alg))
-
-
 DEFAULT = scheme()
 ECDSA = scheme(TPM_ALG_ECDSA, TPM_ALG_SHA256)
 RSASSA = scheme(TPM_ALG_RSASSA, TPM_ALG_SHA256)
 DIGEST = hashes.digest(TPM_ALG_SHA256, b"a message")
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with paired() as both:
-        yield both
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return started()
-
-
 KINDS = [
     *[(rsa(SIGN, bits=bits), alg, h) for alg in (TPM_ALG_RSASSA, TPM_ALG_RSAPSS)
       for bits, h in ((1024, TPM_ALG_SHA1), (1024, TPM_ALG_SHA512), (2048, TPM_ALG_SHA256),
@@ -220,12 +199,12 @@ def test_a_ticket_is_for_the_hash_of_the_scheme(pair: Pair) -> None:
         flush(client, key)
 
 
-def ecdsa_of(r: bytes, s: bytes, hash_alg: int = TPM_ALG_SHA256) -> TPMT_SIGNATURE:
-    return TPMT_SIGNATURE(TPM_ALG_ECDSA, TPMS_SIGNATURE_ECC(hash_alg, r, s))
+def ecdsa_of(r: bytes, s: bytes) -> TPMT_SIGNATURE:
+    return TPMT_SIGNATURE(TPM_ALG_ECDSA, TPMS_SIGNATURE_ECC(TPM_ALG_SHA256, r, s))
 
 
-def rsa_of(sig: bytes, alg: int = TPM_ALG_RSASSA, hash_alg: int = TPM_ALG_SHA256) -> TPMT_SIGNATURE:
-    return TPMT_SIGNATURE(alg, TPMS_SIGNATURE_RSA(hash_alg, sig))
+def rsa_of(sig: bytes, alg: int = TPM_ALG_RSASSA) -> TPMT_SIGNATURE:
+    return TPMT_SIGNATURE(alg, TPMS_SIGNATURE_RSA(TPM_ALG_SHA256, sig))
 
 
 def hmac_of(digest: bytes, hash_alg: int = TPM_ALG_SHA256) -> TPMT_SIGNATURE:

@@ -26,9 +26,9 @@ def scratch() -> Tpm:
     return tpm
 
 
-def walked(seed: int, steps: int = STEPS) -> tuple[Machine, Walk]:
+def walked(seed: int) -> tuple[Machine, Walk]:
     machine, walk = started(), Walk(seed)
-    for _ in range(steps):
+    for _ in range(STEPS):
         walk.step(machine)
     return machine, walk
 

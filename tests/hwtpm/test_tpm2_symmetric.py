@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,24 +30,13 @@ from hwtpm.tpm2.types.constants import (
 )
 from tests.support.tpm2 import Machine, refused, started
 from tests.support.tpm2_keys import DECRYPT, SIGN, Areas, cipher, create_primary, load, rsa, storage_template
-from tests.support.tpm2_pair import Pair, paired, run
+from tests.support.tpm2_pair import Pair, run
 
 H1, P1, P2, P3, P4 = 0x100, 0x140, 0x240, 0x340, 0x440
 BOTH = SIGN | DECRYPT
 STREAMS = (TPM_ALG_CTR, TPM_ALG_OFB, TPM_ALG_CFB)
 MODES = (*STREAMS, TPM_ALG_CBC, TPM_ALG_ECB)
 IV = bytes(range(240, 256))
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    with paired() as both:
-        yield both
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return started()
 
 
 def iv_of(mode: int, iv: bytes = IV) -> bytes:

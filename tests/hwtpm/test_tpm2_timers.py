@@ -39,11 +39,6 @@ ACT = TPM_RH_ACT_0
 STOP = 0xFFFFFFFF
 
 
-@pytest.fixture
-def machine() -> Machine:
-    return started()
-
-
 def set_timeout(machine: Machine, seconds: int, act: int = ACT) -> None:
     run(machine.client, ACTSetTimeout(act, seconds))
 

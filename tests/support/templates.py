@@ -75,15 +75,15 @@ def rsa(attributes: int = SIGNING, cipher: TPMT_SYM_DEF_OBJECT = NO_CIPHER, sche
 
 
 def keyed_hash(attributes: int = SEALED, scheme: TPMT_KEYEDHASH_SCHEME = NO_SCHEME, *,
-               name_alg: int = TPM_ALG_SHA256, policy: bytes = b"", unique: bytes = b"") -> TPMT_PUBLIC:
+               name_alg: int = TPM_ALG_SHA256, unique: bytes = b"") -> TPMT_PUBLIC:
     """A sealed data object, or with a scheme an HMAC or XOR key."""
-    return TPMT_PUBLIC(TPM_ALG_KEYEDHASH, name_alg, attributes, policy, TPMS_KEYEDHASH_PARMS(scheme), unique)
+    return TPMT_PUBLIC(TPM_ALG_KEYEDHASH, name_alg, attributes, b"", TPMS_KEYEDHASH_PARMS(scheme), unique)
 
 
 def cipher_key(attributes: int = DECRYPTION | TPMA_OBJECT_SIGN, cipher: TPMT_SYM_DEF_OBJECT = AES128, *,
-               name_alg: int = TPM_ALG_SHA256, unique: bytes = b"") -> TPMT_PUBLIC:
+               name_alg: int = TPM_ALG_SHA256) -> TPMT_PUBLIC:
     """A symmetric cipher key."""
-    return TPMT_PUBLIC(TPM_ALG_SYMCIPHER, name_alg, attributes, b"", TPMS_SYMCIPHER_PARMS(cipher), unique)
+    return TPMT_PUBLIC(TPM_ALG_SYMCIPHER, name_alg, attributes, b"", TPMS_SYMCIPHER_PARMS(cipher), b"")
 
 
 def storage(attributes: int = STORAGE, cipher: TPMT_SYM_DEF_OBJECT = AES128) -> TPMT_PUBLIC:

@@ -64,9 +64,9 @@ class Machine:
         self.engine = Engine(self.entropy, self.clock, self.durable)
 
 
-def make_engine(seed: bytes = b"a test") -> Machine:
+def make_engine() -> Machine:
     """Return a newly manufactured TPM before its Startup."""
-    return Machine(seed)
+    return Machine()
 
 
 def started(seed: bytes = b"a test") -> Machine:

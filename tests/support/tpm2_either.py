@@ -56,10 +56,9 @@ def either(name: str) -> Iterator[Client]:
 
 
 def define(client: Client, auth: bytes = b"", attributes: int = AUTH_INDEX, *, policy: bytes = b"",
-           handle: int = INDEX, size: int = 16, owner: Authorization | None = None,
-           alg: int = TPM_ALG_SHA256) -> int:
+           handle: int = INDEX, size: int = 16, owner: Authorization | None = None) -> int:
     """Define an NV Index and return its handle."""
-    public = TPMS_NV_PUBLIC(handle, alg, attributes, policy, size)
+    public = TPMS_NV_PUBLIC(handle, TPM_ALG_SHA256, attributes, policy, size)
     client.run(NVDefineSpace(TPM_RH_OWNER, auth, public), owner or Password())
     rename(client, handle)
     return handle

@@ -20,6 +20,7 @@ from hwtpm.tpm2.types.algorithms import (
     TPMT_KDF_SCHEME,
     TPMT_KEYEDHASH_SCHEME,
     TPMT_RSA_SCHEME,
+    TPMT_SIG_SCHEME,
     TPMT_SYM_DEF_OBJECT,
 )
 from hwtpm.tpm2.types.attributes import (
@@ -64,6 +65,11 @@ Areas = tuple[TPMT_PUBLIC, TPMT_SENSITIVE]
 def hash_scheme(alg: int) -> TPMS_SCHEME_HASH | None:
     """Return the details of a scheme whose only one is the hash *alg*; None for no hash."""
     return None if alg == TPM_ALG_NULL else TPMS_SCHEME_HASH(alg)
+
+
+def scheme(alg: int = TPM_ALG_NULL, hash_alg: int = TPM_ALG_NULL) -> TPMT_SIG_SCHEME:
+    """Return the scheme that a command asks for; with no arguments, that of the key."""
+    return TPMT_SIG_SCHEME(alg, hash_scheme(hash_alg))
 
 
 @cache
@@ -123,10 +129,10 @@ def load(client: Client, areas: Areas, *, public_only: bool = False, hierarchy: 
     return loaded.object_handle
 
 
-def signing_template(*, restricted: bool = True) -> TPMT_PUBLIC:
-    """Return the template of a P-256 key that signs with ECDSA and SHA-256."""
-    attributes = (_COMMON | SIGN | TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT
-                  | TPMA_OBJECT_SENSITIVEDATAORIGIN | (RESTRICTED if restricted else 0))
+def signing_template() -> TPMT_PUBLIC:
+    """Return the template of a restricted P-256 key that signs with ECDSA and SHA-256."""
+    attributes = (_COMMON | SIGN | RESTRICTED | TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT
+                  | TPMA_OBJECT_SENSITIVEDATAORIGIN)
     parameters = TPMS_ECC_PARMS(NO_CIPHER, TPMT_ECC_SCHEME(TPM_ALG_ECDSA, TPMS_SCHEME_HASH(TPM_ALG_SHA256)),
                                 TPM_ECC_NIST_P256, TPMT_KDF_SCHEME(TPM_ALG_NULL))
     return TPMT_PUBLIC(TPM_ALG_ECC, TPM_ALG_SHA256, attributes, b"", parameters, TPMS_ECC_POINT(b"", b""))
