@@ -29,23 +29,37 @@ class _Verbs(click.Group):
         return command  # type: ignore[no-any-return]
 
 
-def _defaults() -> dict[str, Any]:
-    """Return the defaults of options, by verb, from the user's configuration file; {} without one.
+def _defaults(verb: click.Command) -> dict[str, Any]:
+    """Return the defaults of the options of *verb* from the user's configuration file; {} without one.
 
-    The file is TOML: a table for each verb, its keys the long options with underscores.
+    The file is TOML: a table for each verb, its keys the long options without their dashes in front.  Raises
+    a Failure that names the file and what is wrong with it.
     """
     import tomllib
 
     from platformdirs import user_config_path
 
+    from cusetpm.cli.failure import Failure
+
     path = user_config_path("cusetpm") / "config.toml"
     try:
         with open(path, "rb") as file:
-            return tomllib.load(file)
+            tables = tomllib.load(file)
     except FileNotFoundError:
         return {}
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise click.ClickException(f"{path}: {error}") from None
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise Failure(f"{path}: {error}") from None
+    if strange := sorted(tables.keys() - set(_VERBS)):
+        raise Failure(f"{path}: {strange[0]!r} is not a verb; it may have tables for {', '.join(_VERBS)}")
+    table = tables.get(str(verb.name), {})
+    if not isinstance(table, dict):
+        raise Failure(f"{path}: {verb.name!r} is not a table")
+    found = {key.replace("-", "_"): value for key, value in table.items()}
+    if strange := sorted(found.keys() - {p.name for p in verb.params if isinstance(p, click.Option)}):
+        raise Failure(f"{path}: {strange[0]!r} is not an option of {verb.name!r}")
+    return found
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"],
@@ -54,7 +68,9 @@ def _defaults() -> dict[str, Any]:
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """A software TPM for every simulated guest."""
-    ctx.default_map = _defaults()
+    verb = cli.get_command(ctx, str(ctx.invoked_subcommand))
+    if verb is not None:
+        ctx.default_map = {str(ctx.invoked_subcommand): _defaults(verb)}
 
 
 def main() -> None:

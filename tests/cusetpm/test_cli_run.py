@@ -40,6 +40,35 @@ def test_the_status_is_that_of_the_command(front_end: str, script: str, status: 
     assert (done.returncode, done.stderr) == (status, "")
 
 
+def configured(home: Path, config: bytes) -> subprocess.CompletedProcess[str]:
+    """Run a command with *config* as the configuration of a user whose home is *home*."""
+    (home / "cusetpm").mkdir(exist_ok=True)
+    (home / "cusetpm" / "config.toml").write_bytes(config)
+    return subprocess.run([*CUSETPM, "run", "-v", "--", "true"], capture_output=True, text=True, check=False,
+                          timeout=120, env=os.environ | {"XDG_CONFIG_HOME": str(home)})
+
+
+@pytest.mark.parametrize("key", ["front-end", "front_end"])
+def test_defaults_come_from_the_configuration_file(tmp_path: Path, key: str) -> None:
+    done = configured(tmp_path, f'[run]\n{key} = "socket"\n'.encode())
+    assert done.returncode == 0
+    assert "front end: socket" in done.stderr
+
+
+@pytest.mark.parametrize(("config", "why"), [
+    (b"garbage[", "Expected '='"),
+    (b"\xff\xfe", "codec can't decode"),
+    (b"run = 5", "'run' is not a table"),
+    (b"[rnu]", "'rnu' is not a verb"),
+    (b"[run]\nfrontend = 'socket'", "'frontend' is not an option of 'run'"),
+    (b"[run]\ncommand = ['id']", "'command' is not an option of 'run'"),
+])
+def test_a_wrong_configuration_file_is_named_in_one_line(tmp_path: Path, config: bytes, why: str) -> None:
+    line = refusal(configured(tmp_path, config))
+    assert f"{tmp_path}/cusetpm/config.toml: " in line
+    assert why in line
+
+
 def test_a_command_that_is_not_there_or_not_executable(tmp_path: Path) -> None:
     assert "no-such-program: command not found" in refusal(run("--", "no-such-program"), 127)
     (tmp_path / "file").write_text("text")
