@@ -23,7 +23,7 @@ class FakeTpm:
         self.creating = threading.Event()
         self.cancels = 0
 
-    def execute(self, command: bytes, locality: int = 0, cancelled=None) -> bytes:
+    def execute(self, command: bytes, locality: int = 0, cancelled: object = None) -> bytes:
         assert locality == 0
         if len(command) < 10 or int.from_bytes(command[2:6], "big") != len(command):
             return message(COMMAND_SIZE)

@@ -145,7 +145,9 @@ def _run_all(options: argparse.Namespace) -> int:
             known.record(name, theirs.verdict == PASS)
         return name, ours, theirs
 
-    worse, explained, neither = [], [], []
+    worse: list[str] = []
+    explained: list[str] = []
+    neither: list[str] = []
     counts: dict[str, Counter[str]] = {"ours": Counter(), "swtpm": Counter()}
     begin = time.monotonic()
     with ThreadPoolExecutor(options.jobs) as pool:
