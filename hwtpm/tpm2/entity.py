@@ -37,6 +37,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_CC_NV_WriteLock,
 )
 from hwtpm.tpm2.types.handles import (
+    PLATFORM_PERSISTENT,
     TPM_HT_AC,
     TPM_HT_HMAC_SESSION,
     TPM_HT_NV_INDEX,
@@ -72,7 +73,8 @@ def present(tpm: Tpm, handle: int, number: int) -> None:
 
     *number* is that of the handle in its area, from 1.  Raises TPM_RC_REFERENCE_Hx for a transient object or
     session that is not loaded, TPM_RC_HIERARCHY for a disabled hierarchy, and TPM_RC_HANDLE for a persistent
-    object or NV Index that is not there or whose hierarchy is disabled.
+    object or NV Index that is not there or whose hierarchy is disabled: that of its handle, and for an object
+    that of its primary as well.
     """
     kind = handle >> 24
     if kind in _NOT_CHECKED:
@@ -88,8 +90,11 @@ def present(tpm: Tpm, handle: int, number: int) -> None:
         if kind == TPM_HT_TRANSIENT:
             tpm.objects.get(handle)
         elif kind == TPM_HT_PERSISTENT:
-            if not tpm.hierarchies.enabled(tpm.objects.persistent[handle].hierarchy):
-                raise TpmError(TPM_RC_HIERARCHY).handle(number)
+            # The handle says whether the platform or the owner made room for it, whatever it hangs from.
+            keeper = TPM_RH_PLATFORM if handle >= PLATFORM_PERSISTENT else TPM_RH_OWNER
+            needed = keeper, tpm.objects.persistent[handle].hierarchy
+            if not all([tpm.hierarchies.enabled(hierarchy) for hierarchy in needed]):
+                raise TpmError(TPM_RC_HANDLE).handle(number)
         elif kind in _SESSIONS:
             if (tpm.sessions.get(handle).kind == TPM_SE_HMAC) != (kind == TPM_HT_HMAC_SESSION):
                 raise TpmError(TPM_RC_HANDLE).handle(number)

@@ -177,11 +177,23 @@ def test_a_disabled_hierarchy_loses_its_objects_and_cannot_be_used(tpm: Machine)
     tpm.run(HierarchyControl(TPM_RH_OWNER, TPM_RH_OWNER, NO), NONE)
     with refused(TPM_RC_REFERENCE_H0):
         tpm.run(ReadPublic(handle))
-    with refused(TPM_RC_HIERARCHY | H1):
+    with refused(TPM_RC_HANDLE | H1):
         tpm.run(ReadPublic(PERSISTENT))
     with refused(TPM_RC_HIERARCHY | H1):
         tpm.run(HierarchyControl(TPM_RH_OWNER, TPM_RH_OWNER, YES), NONE)
     tpm.run(HierarchyControl(TPM_RH_PLATFORM, TPM_RH_OWNER, YES), NONE)
+    tpm.run(ReadPublic(PERSISTENT))
+
+
+@pytest.mark.parametrize("disabled", [TPM_RH_OWNER, TPM_RH_ENDORSEMENT])
+def test_a_persistent_object_needs_the_hierarchy_of_its_handle_too(tpm: Machine, disabled: int) -> None:
+    """An object of the endorsement hierarchy is kept in the owner's range (Part 3, 5.4, item 2.2)."""
+    handle = primary(tpm, TPM_RH_ENDORSEMENT).object_handle
+    tpm.run(EvictControl(TPM_RH_OWNER, handle, PERSISTENT), NONE)
+    tpm.run(HierarchyControl(TPM_RH_PLATFORM, disabled, NO), NONE)
+    with refused(TPM_RC_HANDLE | H1):
+        tpm.run(ReadPublic(PERSISTENT))
+    tpm.run(HierarchyControl(TPM_RH_PLATFORM, disabled, YES), NONE)
     tpm.run(ReadPublic(PERSISTENT))
 
 
