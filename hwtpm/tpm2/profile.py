@@ -69,7 +69,7 @@ MAX_ACTIVE_SESSIONS: Final = 64
 MAX_SESSION_NUM: Final = 3  # sessions of one command
 MAX_HANDLE_NUM: Final = 3  # handles of one command
 MIN_EVICT_OBJECTS: Final = 7  # the PC Client profile asks for 7 persistent objects
-MAX_EVICT_OBJECTS: Final = 64
+MAX_EVICT_OBJECTS: Final = 80
 CONTEXT_GAP_MAX: Final = 0xFFFF
 MAX_CONTEXT_SIZE: Final = 3600  # of a context blob, so that a ContextLoad fits into MAX_COMMAND_SIZE
 
@@ -99,8 +99,7 @@ MAX_VENDOR_PROPERTY: Final = MAX_CAP_DATA // (2 + 512)
 # NV memory.
 
 MAX_NV_INDEX_SIZE: Final = 2048
-NV_INDEX_SPACE: Final = 128 * 1024  # for the records of all indices
-NV_MEMORY_SIZE: Final = NV_INDEX_SPACE + 65 * 704  # room for 64 persistent RSA 4096 keys besides the indices
+NV_INDEX_SPACE: Final = 176 * 1024  # for the records of all indices; persistent objects have room besides
 RAM_INDEX_SPACE: Final = 4096  # orderly indices, which live in RAM until the next shutdown
 MIN_COUNTER_INDICES: Final = 8
 NV_COUNTERS_MAX: Final = 0  # no limit of its own

@@ -19,6 +19,14 @@ from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from tests.support.tpm2 import refused, started
 from tests.support.tpm2_pair import run
 
+# The limits of libtpms 0.9 to 0.11 (TpmProfile), whose NV memory indices and persistent objects share.
+LIBTPMS = {
+    "MAX_LOADED_OBJECTS": 3, "MAX_LOADED_SESSIONS": 3, "MAX_ACTIVE_SESSIONS": 64, "MAX_EVICT_OBJECTS": 65,
+    "MAX_NV_INDEX_SIZE": 2048, "NV_INDEX_SPACE": 128 * 1024 + 65 * 704, "RAM_INDEX_SPACE": 512,
+    "MAX_NV_BUFFER_SIZE": 1024, "MAX_COMMAND_SIZE": 4096, "MAX_RESPONSE_SIZE": 4096, "MAX_CONTEXT_SIZE": 2680,
+    "MAX_DIGEST_BUFFER": 1024, "MAX_CAP_BUFFER": 1024, "MAX_SYM_DATA": 128, "MAX_RSA_KEY_BITS": 4096,
+    "IMPLEMENTATION_PCR": 24, "SPLIT_MAX": 128,
+}
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "supported-tpm.md").read_text()
 SUPPORTED, ABSENT = "supported", "absent"
 
@@ -73,6 +81,10 @@ def test_every_limit_is_that_of_the_profile() -> None:
     told = rows(r"(?!TPM)[A-Z][A-Z_]+")
     assert told == {name: str(getattr(profile, name)) for name in told}
     assert "MAX_LOADED_OBJECTS" in told
+
+
+def test_no_limit_is_lower_than_that_of_libtpms() -> None:
+    assert [name for name, limit in LIBTPMS.items() if getattr(profile, name) < limit] == []
 
 
 @pytest.mark.parametrize("code", sorted(
