@@ -99,7 +99,11 @@ def _lies(number: int, field: Field, value: int) -> Iterator[Mutation]:
     top = (1 << 8 * field.size) - 1
 
     def more(difference: int) -> Callable[[bytes], bytes]:
-        return lambda octets: min(int.from_bytes(octets, "big") + difference, top).to_bytes(field.size, "big")
+        def change(octets: bytes) -> bytes:
+            told = int.from_bytes(octets, "big") + difference
+            return min(max(told, 0), top).to_bytes(field.size, "big")
+
+        return change
 
     for difference in (-1, 1, 100):
         if 0 <= value + difference <= top:
@@ -160,14 +164,19 @@ def _integers(field: Field, value: int) -> list[int]:
     return sorted(others - {value})
 
 
-def random_octets(rng: Random, command: bytes) -> tuple[str, bytes]:
-    """Return *command* with some octets after its header changed, and what was done."""
-    changed = bytearray(command)
+def random_octets(rng: Random, command: bytes) -> list[tuple[int, int]]:
+    """Return some octets after the header of *command* that are changed: place and value."""
     done = []
     for _ in range(rng.choice((1, 1, 2, 4))):
-        if len(changed) <= 10:
-            break
-        at = rng.randrange(10, len(changed))
-        changed[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, changed[at] ^ (1 << rng.randrange(8))))
-        done.append(f"{at}:{changed[at]:02x}")
-    return f"octets {' '.join(done)}", bytes(changed)
+        if len(command) > 10:
+            at = rng.randrange(10, len(command))
+            done.append((at, rng.choice((0, 1, 0x7F, 0x80, 0xFF, command[at] ^ (1 << rng.randrange(8))))))
+    return done
+
+
+def with_octets(command: bytes, done: list[tuple[int, int]]) -> tuple[str, bytes]:
+    """Return the name of a change of octets, and *command* with it."""
+    changed = bytearray(command)
+    for at, value in done:
+        changed[at] = value
+    return f"octets {' '.join(f'{at}:{value:02x}' for at, value in done)}", bytes(changed)

@@ -189,9 +189,18 @@ class _Comparison:
                 self._exchange(f"{one.label} & {two.label}", changed, (one.label, two.label))
         if self.commands[0] == self.commands[-1]:
             for _ in range(self.extra):
-                label, octet = mutations.random_octets(self.rng, self.commands[0])
-                if not re.search(self.scenario.unlike, label):
-                    self._exchange(label, [octet for _ in self.sides])
+                self._change_octets(mutations.random_octets(self.rng, self.commands[0]))
+
+    def _change_octets(self, done: list[tuple[int, int]]) -> None:
+        label, octet = mutations.with_octets(self.commands[0], done)
+        if re.search(self.scenario.unlike, label):
+            return
+        alone: list[str] = []
+        for change in done if len(done) > 1 else ():
+            one, changed = mutations.with_octets(self.commands[0], [change])
+            self._exchange(one, [changed for _ in self.sides])
+            alone.append(one)
+        self._exchange(label, [octet for _ in self.sides], tuple(alone))
 
     def _unpredictable(self, mutation: mutations.Mutation, layouts: list[list[Field]]) -> bool:
         """Tell whether a size that lies has octets read as members that are not the same on both sides."""
@@ -229,8 +238,8 @@ class _Comparison:
         for side in self.sides:
             side.back()
 
-    def _exchange(self, label: str, commands: list[bytes], both: tuple[str, ...] = ()) -> None:
-        """Send the commands and compare; *both* are the labels of two mutations that were done together."""
+    def _exchange(self, label: str, commands: list[bytes], alone: tuple[str, ...] = ()) -> None:
+        """Send the commands and compare; *alone* are the labels of what was done together here."""
         answers = [side.execute(octet) for side, octet in zip(self.sides, commands, strict=True)]
         codes = [code(a) for a in answers]
         names = [rc_name(c) for c in codes]
@@ -245,7 +254,7 @@ class _Comparison:
             if wrong:
                 self._note(label, wrong, "not implemented", commands[0])
         elif codes[0] != codes[1]:
-            self._note(label, *names, commands[0], both)
+            self._note(label, *names, commands[0], alone)
         elif codes[0] == 0:
             self._outputs(label, commands[0], answers)
         unchanged = codes[0] == codes[-1] and codes[0] & 0x80 and codes[0] & 0xBF not in _MAY_COUNT
@@ -268,16 +277,15 @@ class _Comparison:
                 for path in differences(cls, *seen, self.scenario.varies):
                     self._note(label, f"then {cls.__name__} differs in {path}", "ok", sent)
 
-    def _note(self, label: str, ours: str, theirs: str, sent: bytes, both: tuple[str, ...] = ()) -> None:
+    def _note(self, label: str, ours: str, theirs: str, sent: bytes, alone: tuple[str, ...] = ()) -> None:
         found = Found(self.request.__name__, self.scenario.name, label, ours, theirs, sent)
-        if both and explanation(found) is None:
-            # Of two faults, each TPM names one; that is explained if it is for one of the two alone.
-            alone = [(one, *self.single[one]) for one in both]
-            if ours in [a[1] for a in alone] and theirs in [a[2] for a in alone]:
-                for one, *results in alone:
-                    if results[0] != results[1]:
-                        found = found._replace(mutation=one, ours=results[0], theirs=results[1])
-                        break
+        results = [(one, *self.single[one]) for one in alone]
+        if ours in [r[1] for r in results] and theirs in [r[2] for r in results] and not explanation(found):
+            # Of several faults, each TPM names one; that is explained if it is for one of them alone.
+            for one, mine, other in results:
+                if mine != other:
+                    found = found._replace(mutation=one, ours=mine, theirs=other)
+                    break
         self.report.note(found)
 
 

@@ -65,11 +65,11 @@ def scenario(
     return register
 
 
-def simple(request: Command[Any], name: str = "", *, refused: bool = False) -> None:
+def simple(request: Command[Any], name: str = "", *, refused: bool = False, unlike: str = "$^") -> None:
     """Register a request that needs no preparation."""
     build: Callable[[Side], Case] = lambda side: Case(request)  # noqa: E731
     build.__name__ = name or type(request).__name__.lower()
-    scenario(type(request), refused=refused)(build)
+    scenario(type(request), refused=refused, unlike=unlike)(build)
 
 
 def policy_session(side: Side, *assertions: Callable[[int], Command[Any]], kind: int = TPM_SE_POLICY) -> Any:

@@ -313,7 +313,7 @@ simple(SetAlgorithmSet(TPM_RH_PLATFORM, 0))
 # 29, 30: clock and capabilities
 
 simple(ReadClock())
-simple(ClockSet(TPM_RH_OWNER, 1 << 40))
+simple(ClockSet(TPM_RH_OWNER, 1 << 40), unlike="octets")
 simple(ClockRateAdjust(TPM_RH_OWNER, 1))
 for _name, _group, _first in (
     ("algs", TPM_CAP_ALGS, 0),

@@ -37,6 +37,7 @@ _CMD_GET_STATEBLOB, _CMD_SET_STATEBLOB, _CMD_STOP, _CMD_INIT = 0x0C, 0x0D, 0x0E,
 _PERMANENT, _VOLATILE = 1, 2
 _WORDS = Struct(">IIII")
 _COMMAND_MS = 10  # that each command seems to take, so that Time moves as swtpm's does
+_STARTS = 5000  # swtpm cannot start its TPM more than some 6600 times in one process
 _FAILED = b"\x80\x01\0\0\0\x0a" + TPM_RC_FAILURE.to_bytes(4, "big")
 _ENDED = b"\x80\x01\0\0\0\x0a" + ENDED.to_bytes(4, "big")
 
@@ -135,6 +136,7 @@ class Theirs:
 
     def __init__(self) -> None:
         self._swtpm = Swtpm()
+        self._starts = 0  # of the TPM, in this process
         self.client = Client(self.execute, CtrDrbg(b"nonces").generate)
         _prepare(self)
         run(self, Startup(TPM_SU_CLEAR))
@@ -156,6 +158,7 @@ class Theirs:
         self._swtpm.set_locality(locality)
 
     def power_cycle(self) -> None:
+        self._starts += 1
         self._swtpm.power_cycle()
 
     def keep(self) -> None:
@@ -166,23 +169,19 @@ class Theirs:
         self.back()
 
     def back(self) -> None:
-        try:
-            self._load()
-        except ConnectionError:
-            # It refuses a state now and then that it has taken many times, until it is started anew.
+        if self._starts > _STARTS:
             self._restart()
-            self._load()
-
-    def _restart(self) -> None:
-        self._swtpm.close()
-        self._swtpm = Swtpm()
-
-    def _load(self) -> None:
+        self._starts += 1
         self._control(_CMD_STOP.to_bytes(4, "big"))
         for kind, blob in zip((_PERMANENT, _VOLATILE), self._kept, strict=True):
             self._control(_WORDS.pack(_CMD_SET_STATEBLOB, 0, kind, len(blob)) + blob)
         self._control(_CMD_INIT.to_bytes(4, "big") + bytes(4))
         self._swtpm.set_locality(0)
+
+    def _restart(self) -> None:
+        self._swtpm.close()
+        self._swtpm = Swtpm()
+        self._starts = 0
 
     def close(self) -> None:
         """End the process."""
