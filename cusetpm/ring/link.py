@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cusetpm.ring.back import TpmBack
 from cusetpm.ring.front import TpmFront
-from cusetpm.ring.memory import EventChannels, Grants, GrantTable, LocalEventChannels
+from cusetpm.ring.memory import GrantTable, LocalEventChannels
 from cusetpm.ring.xenbus import XenbusState, read_state, write_state
 from cusetpm.ring.xenstore import Perms, StoreClient, StoreError, Transaction, XenStore
 from cusetpm.transport import Transport
@@ -22,10 +22,10 @@ NO_UUID = "00000000-0000-0000-0000-000000000000"
 class Host:
     """One machine: what the domains on it share, and one back end for each domain that has devices."""
 
-    def __init__(self, grants: Grants | None = None, events: EventChannels | None = None) -> None:
+    def __init__(self) -> None:
         self.store = XenStore()
-        self.grants = grants if grants is not None else GrantTable()
-        self.events = events if events is not None else LocalEventChannels()
+        self.grants = GrantTable()
+        self.events = LocalEventChannels()
         self._lock = threading.Lock()
         self._transports: dict[tuple[int, str], Transport] = {}
         self._backs: dict[int, TpmBack] = {}

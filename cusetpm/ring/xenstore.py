@@ -16,7 +16,7 @@ import logging
 import re
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -57,7 +57,6 @@ class _Watch:
 
 
 _Change = tuple[str, Perms, bool]
-_Tree = MutableMapping[str, _Node]
 
 
 @dataclass(slots=True)

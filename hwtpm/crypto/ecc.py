@@ -433,14 +433,3 @@ class EccPublic:
             self._key.verify(signature, _fit(c, digest), c.ecdsa)
         except InvalidSignature:
             raise BadSignature(f"ECDSA on {c.name}") from None
-
-
-def point_multiply(curve_id: int, d: int, point: Point) -> Point:
-    """Return d * point.  BadPoint when *point* is not on the curve or the product is at infinity."""
-    c = curve(curve_id)
-    d %= c.n
-    if not d:
-        if not on_curve(curve_id, *point):
-            raise BadPoint(f"not a point of {c.name}")
-        raise BadPoint("the product is the point at infinity")
-    return EccPrivate(curve_id, d).multiply(*point)

@@ -26,9 +26,7 @@ MAC_SCHEMES: Final = frozenset({ids.CMAC})  # of block ciphers
 AES_KEY_BITS: Final = frozenset({128, 192, 256})
 CAMELLIA_KEY_BITS: Final = frozenset({128, 192, 256})
 TDES_KEY_BITS: Final = frozenset({128, 192})  # parity included
-MAX_SYM_KEY_BITS: Final = 256
 MAX_SYM_KEY_BYTES: Final = 32
-MAX_SYM_KEY: Final = MAX_SYM_KEY_BYTES
 MAX_SYM_BLOCK_SIZE: Final = 16
 MAX_SYM_DATA: Final = 128  # of a sealed data object (Part 2, 11.1.13)
 
@@ -49,16 +47,13 @@ ECC_KEY_EXCHANGES: Final = frozenset({0x0019, 0x001B, 0x001D})
 # TPM_ALG_MGF1, KDF1_SP800_56A, KDF2, KDF1_SP800_108.
 KDFS: Final = frozenset({0x0007, 0x0020, 0x0021, 0x0022})
 
-# PCRs and localities.
+# PCRs.
 
 IMPLEMENTATION_PCR: Final = 24
-PLATFORM_PCR: Final = 24
 PCR_SELECT_MIN: Final = 3
 PCR_SELECT_MAX: Final = 3
 HCRTM_PCR: Final = 0
 DRTM_PCR: Final = 17
-NUM_STATIC_PCR: Final = 16
-NUM_LOCALITIES: Final = 5
 
 # Objects and sessions.  A TPM without a resource manager in front holds more than the three of each that
 # hardware offers; nothing depends on the low limit.
@@ -66,8 +61,6 @@ NUM_LOCALITIES: Final = 5
 MAX_LOADED_OBJECTS: Final = 16
 MAX_LOADED_SESSIONS: Final = 16
 MAX_ACTIVE_SESSIONS: Final = 64
-MAX_SESSION_NUM: Final = 3  # sessions of one command
-MAX_HANDLE_NUM: Final = 3  # handles of one command
 MIN_EVICT_OBJECTS: Final = 7  # the PC Client profile asks for 7 persistent objects
 MAX_EVICT_OBJECTS: Final = 80
 CONTEXT_GAP_MAX: Final = 0xFFFF
@@ -80,7 +73,6 @@ MAX_RESPONSE_SIZE: Final = 4096
 MAX_DIGEST_BUFFER: Final = 1024
 MAX_NV_BUFFER_SIZE: Final = 1024
 MAX_CAP_BUFFER: Final = 1024
-MAX_RNG_ENTROPY_SIZE: Final = 64
 MAX_ALG_LIST_SIZE: Final = 64
 LABEL_MAX_BUFFER: Final = 32  # of a label or context in derivation (Part 2, 11.1.10)
 MAX_CAP_DATA: Final = MAX_CAP_BUFFER - 4 - 4  # without the capability and the count
@@ -101,7 +93,6 @@ MAX_VENDOR_PROPERTY: Final = MAX_CAP_DATA // (2 + 512)
 MAX_NV_INDEX_SIZE: Final = 2048
 NV_INDEX_SPACE: Final = 176 * 1024  # for the records of all indices; persistent objects have room besides
 RAM_INDEX_SPACE: Final = 4096  # orderly indices, which live in RAM until the next shutdown
-MIN_COUNTER_INDICES: Final = 8
 NV_COUNTERS_MAX: Final = 0  # no limit of its own
 
 # Secrets.

@@ -44,7 +44,6 @@ class Peer:
 
     def __init__(self, name: str, exchange: Exchange, entropy: Callable[[int], bytes]) -> None:
         self.name, self.entropy = name, entropy
-        self.retries = 0  # TPM_RC_RETRY answers; the command is sent again, and its last turn counts
         self._exchange = exchange
         self.run = Client(self.exchange, entropy).run
 
@@ -69,14 +68,16 @@ class Peer:
         return self.timed(command)[0]
 
     def timed(self, command: bytes) -> tuple[bytes, int]:
-        """Return the response, and the ns from the first octet sent to the last one received."""
+        """Return the response, and the ns from the first octet sent to the last one received.
+
+        A command that is answered with TPM_RC_RETRY is sent again, and its last turn counts.
+        """
         while True:
             begin = perf_counter_ns()
             response = self._exchange(command)
             took = perf_counter_ns() - begin
             if response[6:10] != _RETRY:
                 return response, took
-            self.retries += 1
 
     def flush(self, *handles: int) -> None:
         """The objects or sessions are gone."""

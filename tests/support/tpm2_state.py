@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 from hwtpm.client import Password
 from hwtpm.crypto import hashes
@@ -43,6 +44,7 @@ from hwtpm.tpm2.requests.random import GetRandom, StirRandom
 from hwtpm.tpm2.types import attributes as a
 from hwtpm.tpm2.types import constants as c
 from hwtpm.tpm2.types.algorithms import TPMS_SENSITIVE_CREATE, TPMT_SIG_SCHEME
+from hwtpm.tpm2.types.context import TPMS_CONTEXT
 from hwtpm.tpm2.types.handles import (
     TPM_RH_ENDORSEMENT,
     TPM_RH_LOCKOUT,
@@ -52,7 +54,7 @@ from hwtpm.tpm2.types.handles import (
 )
 from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
 from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION, TPMT_HA
-from hwtpm.wire import Wire, encode
+from hwtpm.wire import encode
 from tests.support.templates import keyed_hash, storage
 from tests.support.tpm2 import Machine
 
@@ -69,7 +71,7 @@ _MORE = (a.TPMA_NV_ORDERLY, a.TPMA_NV_CLEAR_STCLEAR, a.TPMA_NV_WRITEDEFINE, a.TP
 _BANKS = (c.TPM_ALG_SHA1, c.TPM_ALG_SHA256, c.TPM_ALG_SHA384)
 
 
-def attempt(machine: Machine, request: Command[Wire], *authorizations: Password) -> bytes | int:
+def attempt(machine: Machine, request: Command[Any], *authorizations: Password) -> bytes | int:
     """Return the encoded response, or the response code."""
     try:
         return encode(machine.run(request, *authorizations))
@@ -87,7 +89,7 @@ class Walk:
         # After a change of the allocation there can be no TPM Resume (Part 3, 9.4.1).
         self._steps = tuple(s for s in _STEPS if not resumable or s is not Walk._allocate)
         self.random = Random(seed)
-        self.contexts: dict[Machine, list[object]] = {}
+        self.contexts: dict[Machine, list[TPMS_CONTEXT]] = {}
         self.auths: dict[int, bytes] = {}
 
     def step(self, *machines: Machine) -> list[list[bytes | int]]:
@@ -126,7 +128,7 @@ class Walk:
         index, by = self.random.choice(INDICES), self.random.choice((TPM_RH_OWNER, TPM_RH_PLATFORM))
         data = self.random.randbytes(self.random.choice((1, 8)))
         auth = self.auth(by)
-        every: list[Command[Wire]] = [
+        every: list[Command[Any]] = [
             NVWrite(by, index, data, 0), NVIncrement(by, index), NVExtend(by, index, data),
             NVSetBits(by, index, 1 << self.random.randrange(64)),
         ]
@@ -134,7 +136,7 @@ class Walk:
 
     def _nv_lock(self, m: Machine) -> list[bytes | int]:
         by, index = self.random.choice((TPM_RH_OWNER, TPM_RH_PLATFORM)), self.random.choice(INDICES)
-        request: Command[Wire] = self.random.choice((
+        request: Command[Any] = self.random.choice((
             NVWriteLock(by, index), NVReadLock(by, index), NVGlobalWriteLock(by), NVUndefineSpace(by, index)))
         return [attempt(m, request, self.auth(by))]
 
@@ -146,7 +148,7 @@ class Walk:
     def _pcr(self, m: Machine) -> list[bytes | int]:
         number = self.random.choice((0, 1, 16, 17, 20, 23))
         digest = [TPMT_HA(alg, self.random.randbytes(hashes.size(alg))) for alg in _BANKS]
-        request: Command[Wire] = self.random.choice((
+        request: Command[Any] = self.random.choice((
             PCRExtend(number, digest), PCREvent(number, digest[0].digest or b""), PCRReset(number)))
         return [attempt(m, request, NONE)]
 
@@ -178,7 +180,7 @@ class Walk:
     def _rare(self, m: Machine) -> list[bytes | int]:
         if self.random.random() < 0.7:
             return []
-        request: Command[Wire] = self.random.choice((
+        request: Command[Any] = self.random.choice((
             ChangeEPS(TPM_RH_PLATFORM), ChangePPS(TPM_RH_PLATFORM), Clear(TPM_RH_PLATFORM)))
         answer = attempt(m, request, self.auth(TPM_RH_PLATFORM))
         if isinstance(request, Clear) and answer == b"":
@@ -187,7 +189,7 @@ class Walk:
 
     def _lockout(self, m: Machine) -> list[bytes | int]:
         auth = self.auth(TPM_RH_LOCKOUT)
-        request: Command[Wire] = self.random.choice((
+        request: Command[Any] = self.random.choice((
             DictionaryAttackLockReset(TPM_RH_LOCKOUT),
             DictionaryAttackParameters(TPM_RH_LOCKOUT, self.random.choice((3, 32)), 100, 0)))
         return [attempt(m, request, auth)]
@@ -266,7 +268,7 @@ def observe(machine: Machine, walk: Walk) -> dict[str, object]:
     """Return all that a client can see; what is kept by a TPM Resume under names that begin with "kept"."""
     seen: dict[str, object] = {}
 
-    def ask(name: str, request: Command[Wire], *authorizations: Password) -> None:
+    def ask(name: str, request: Command[Any], *authorizations: Password) -> None:
         seen[name] = attempt(machine, request, *authorizations)
 
     for bank in (*_BANKS, c.TPM_ALG_SHA512):
@@ -303,9 +305,9 @@ def observe(machine: Machine, walk: Walk) -> dict[str, object]:
             seen[f"kept primary {hierarchy:08x}"] = made.name, encode(made.creation_ticket)
             machine.run(FlushContext(made.object_handle))
     for handle in (TPM_RH_OWNER, TPM_RH_ENDORSEMENT):
-        for auth in (b"", b"one", b"two"):
-            ask(f"kept auth {handle:08x} {auth!r}", SetPrimaryPolicy(handle, bytes(32), c.TPM_ALG_SHA256),
-                Password(auth))
+        for value in (b"", b"one", b"two"):
+            ask(f"kept auth {handle:08x} {value!r}", SetPrimaryPolicy(handle, bytes(32), c.TPM_ALG_SHA256),
+                Password(value))
     ask("clock", ReadClock())
     ask("time", GetTime(TPM_RH_ENDORSEMENT, TPM_RH_NULL, b"", TPMT_SIG_SCHEME(c.TPM_ALG_NULL)),
         Password(walk.auths.get(TPM_RH_ENDORSEMENT, b"")), NONE)

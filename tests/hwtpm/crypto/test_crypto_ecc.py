@@ -96,7 +96,6 @@ def test_multiplication_gives_both_coordinates(c: ecc.Curve, data: st.DataObject
     k = data.draw(near | st.integers(1, c.n - 1))
     point = times(c, k, (c.gx, c.gy))
     expected = octets(c, times(c, d, point))
-    assert ecc.point_multiply(c.id, d, octets(c, point)) == expected
     key = ecc.EccPrivate(c.id, d)
     assert key.multiply(*octets(c, point)) == expected
     assert key.multiply(*octets(c, (c.gx, c.gy))) == key.public
@@ -157,11 +156,6 @@ def test_scalars_and_points_out_of_range_are_refused(c: ecc.Curve) -> None:
         for call in (key.multiply, key.shared_x, lambda *p: ecc.EccPublic(c.id, *p)):
             with pytest.raises(BadPoint):
                 call(*point)
-    for d in (0, c.n):
-        with pytest.raises(BadPoint):
-            ecc.point_multiply(c.id, d, (x, y))
-        with pytest.raises(BadPoint):
-            ecc.point_multiply(c.id, d, (x, wrong))
 
 
 def test_unknown_curve_is_refused() -> None:
