@@ -17,7 +17,7 @@ from hwtpm.crypto.kdf import kdfa
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.context import Tpm
 from hwtpm.tpm2.profile import CONTEXT_INTEGRITY_HASH_ALG, RSA_DEFAULT_PUBLIC_EXPONENT
-from hwtpm.tpm2.state.objects import Object, Primary, public_name
+from hwtpm.tpm2.state.objects import Object, public_name, qualified_name
 from hwtpm.tpm2.templates import (
     ASYMMETRIC,
     check_cipher_key,
@@ -110,8 +110,8 @@ def create(public: TPMT_PUBLIC, given: TPMS_SENSITIVE_CREATE,
     return made, TPMT_SENSITIVE(public.type, auth, seed_value, secret.sensitive)
 
 
-def create_primary(tpm: Tpm, hierarchy: int, public: TPMT_PUBLIC, data: bytes) -> Primary:
-    """Return the primary that the seed of *hierarchy*, a template and the caller's data give.
+def create_primary(tpm: Tpm, hierarchy: int, public: TPMT_PUBLIC, data: bytes) -> Object:
+    """Return the primary that the seed of *hierarchy*, a template and the caller's data give; no authValue.
 
     It is always the same.  The template counts with all of its octets, unique included, and so do the data.
     Raises as `create` does.
@@ -124,7 +124,7 @@ def create_primary(tpm: Tpm, hierarchy: int, public: TPMT_PUBLIC, data: bytes) -
         # (Part 1, 24.7.4).
         proofs = tpm.hierarchies.proof(TPM_RH_OWNER) + tpm.hierarchies.proof(TPM_RH_ENDORSEMENT)
 
-    def derive() -> Primary:
+    def derive() -> Object:
         from hwtpm.crypto.derivation import Derivation
 
         # A digest of our own choice: nameAlg may be one for which two templates of one name can be made.
@@ -134,11 +134,15 @@ def create_primary(tpm: Tpm, hierarchy: int, public: TPMT_PUBLIC, data: bytes) -
         if proofs:
             derivation.mix(proofs)
         made, seed_value = _finish(public, secret, derivation.random(hashes.size(public.name_alg)))
-        return Primary(made, public_name(made), seed_value, secret.sensitive, secret.key)
+        sensitive = TPMT_SENSITIVE(made.type, b"", seed_value, secret.sensitive)
+        name = public_name(made)
+        found = Object(made, sensitive, hierarchy, name=name,
+                       qualified_name=qualified_name(hierarchy.to_bytes(4, "big"), made.name_alg, name))
+        if secret.key is not None:
+            found.key = secret.key
+        return found
 
-    parts = (seed, proofs, octets, data)
-    whole = b"".join([len(part).to_bytes(2, "big") + part for part in parts])
-    return tpm.objects.primary(hashlib.sha256(whole).digest(), derive)
+    return tpm.objects.primary((hierarchy, seed, proofs, octets, data), derive)
 
 
 class DerivedBits:

@@ -6,9 +6,9 @@ from hwtpm.errors import TpmError
 from hwtpm.tpm2 import creation, templates
 from hwtpm.tpm2.context import Tpm, handles
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary, CreatePrimaryResponse
-from hwtpm.tpm2.state.objects import Object, qualified_name
+from hwtpm.tpm2.state.objects import Object
 from hwtpm.tpm2.types.algorithms import TPMS_SENSITIVE_CREATE
-from hwtpm.tpm2.types.objects import TPMT_PUBLIC, TPMT_SENSITIVE
+from hwtpm.tpm2.types.objects import TPMT_PUBLIC
 
 
 @handles
@@ -49,12 +49,5 @@ def make_primary(tpm: Tpm, hierarchy: int, template: TPMT_PUBLIC, given: TPMS_SE
 
     Raises what `creation.create_primary` does.
     """
-    primary = creation.create_primary(tpm, hierarchy, template, given.data)
-    public, name = primary.public, primary.name
-    auth = given.user_auth.rstrip(b"\0")
-    sensitive = TPMT_SENSITIVE(public.type, auth, primary.seed_value, primary.sensitive)
-    made = Object(public, sensitive, hierarchy, name=name,
-                  qualified_name=qualified_name(hierarchy.to_bytes(4, "big"), public.name_alg, name))
-    if primary.key is not None:
-        made.key = primary.key
-    return made
+    made = creation.create_primary(tpm, hierarchy, template, given.data)
+    return made.with_auth(given.user_auth.rstrip(b"\0"))

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from copy import copy
 from functools import cached_property
 from struct import Struct
 from struct import error as StructError
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 from hwtpm.crypto import hashes
 from hwtpm.crypto.errors import CryptoError
@@ -174,6 +175,17 @@ class Object:
         except CryptoError:
             raise TpmError(TPM_RC_KEY) from None
 
+    def with_auth(self, auth_value: bytes) -> Object:
+        """Return this object with another authValue, which has no trailing zeros."""
+        if auth_value == self.auth_value:
+            return self
+        assert self.sensitive is not None
+        other = copy(self)
+        old = self.sensitive
+        other.sensitive = TPMT_SENSITIVE(old.sensitive_type, auth_value, old.seed_value, old.sensitive)
+        other.auth_value = auth_value
+        return other
+
     def encode(self) -> bytes:
         """Return everything that `decode` needs to make this object again, secrets included."""
         flags = self.external | self.st_clear << 1
@@ -204,16 +216,6 @@ class Sequence:
         self.auth_value = auth_value.rstrip(b"\0")
 
 
-class Primary(NamedTuple):
-    """What a seed and a template give: all of a primary object but its authValue."""
-
-    public: TPMT_PUBLIC
-    name: bytes
-    seed_value: bytes
-    sensitive: bytes
-    key: RsaPrivate | EccPrivate | None
-
-
 class Objects(Owner):
     """The loaded and the persistent objects, by handle.
 
@@ -227,7 +229,7 @@ class Objects(Owner):
         super().__init__()
         self.transient: dict[int, Object | Sequence] = {}
         self.persistent: dict[int, Object] = {}
-        self._primaries: OrderedDict[bytes, Primary] = OrderedDict()
+        self._primaries: OrderedDict[tuple[object, ...], Object] = OrderedDict()
 
     def get(self, handle: int) -> Object | Sequence:
         """Return what a transient or persistent handle names; raises KeyError when it names nothing."""
@@ -291,8 +293,8 @@ class Objects(Owner):
         del self.persistent[handle]
         self.touch()
 
-    def primary(self, key: bytes, derive: Callable[[], Primary]) -> Primary:
-        """Return the primary of *key*, a digest over all that *derive* starts from; derive it if need be."""
+    def primary(self, key: tuple[object, ...], derive: Callable[[], Object]) -> Object:
+        """Return the primary of *key*, which is all that *derive* starts from; derive it if need be."""
         found = self._primaries.get(key)
         if found is None:
             found = self._primaries[key] = derive()
