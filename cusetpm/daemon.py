@@ -79,13 +79,13 @@ _SHUTDOWN = TPM_CC_Shutdown.to_bytes(4, "big")
 class System:
     """Chip, manager and vTPMs of one state directory, running.
 
-    *entropy* gives random octets; *now* gives milliseconds that never go back.  Raises StateError, one line
+    *now* gives milliseconds that never go back.  Raises StateError, one line
     for people, when the directory cannot be used, and OSError from the file system.
     """
 
-    def __init__(self, path: Path, entropy: Callable[[int], bytes] = os.urandom,
+    def __init__(self, path: Path,
                  now: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000) -> None:
-        self._entropy, self._now = entropy, now
+        self._now = now
         self._host = Host()
         self._devices: list[Device] = []
         with ExitStack() as stack:
@@ -93,15 +93,16 @@ class System:
             stack.callback(self._primes.close)
             self.state = StateDirectory(path)
             stack.callback(self.state.close)
-            self.chip = Chip(self.state.chip, entropy, now)
+            self.chip = Chip(self.state.chip, os.urandom, now)
             stack.callback(self.chip.close)
             self.window = ModelWindow(self.chip.tis)
             driver = Driver(self.window, clock=time.monotonic, sleep=time.sleep)
             driver.probe()
             # Firmware starts the chip, from locality 0, before anybody else reaches it.
-            Client(driver.execute, entropy).run(Startup(TPM_SU_CLEAR))
-            client = Client(lambda command: driver.execute(command, MANAGER_LOCALITY), entropy)
-            self.manager = Manager(self.state.manager, client, entropy, now=now, interval=COUNT_INTERVAL_MS)
+            Client(driver.execute, os.urandom).run(Startup(TPM_SU_CLEAR))
+            client = Client(lambda command: driver.execute(command, MANAGER_LOCALITY), os.urandom)
+            self.manager = Manager(self.state.manager, client, os.urandom, now=now,
+                                   interval=COUNT_INTERVAL_MS)
             stack.callback(self.manager.close)
             self._stopping = Event()
             counting = Thread(target=self._count, name="count saves", daemon=True)
@@ -120,7 +121,7 @@ class System:
         inner = connect(Endpoint(self.manager, uuid), front_domid=vtpm, back_domid=_MANAGER_DOMID,
                         uuid=str(uuid), host=self._host)
         try:
-            guest = Guest(uuid, path, inner.front, self._entropy, self._now, seed, self._primes.take)
+            guest = Guest(uuid, path, inner.front, os.urandom, self._now, seed, self._primes.take)
         except BaseException:
             inner.close()
             raise

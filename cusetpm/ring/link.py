@@ -140,13 +140,12 @@ class Link:
     back: TpmBack
     front_domid: int
     back_domid: int
-    handle: int
     uuid: str
 
     def close(self) -> None:
         """Both ends are closed and the device is removed.  May be called twice."""
         self.front.close()
-        self.host.remove_device(self.front_domid, self.back_domid, self.handle)
+        self.host.remove_device(self.front_domid, self.back_domid)
         self.host.unserve(self.back_domid, self.uuid)
 
 
@@ -155,7 +154,6 @@ def connect(
     *,
     front_domid: int = 1,
     back_domid: int = 0,
-    handle: int = 0,
     uuid: str = NO_UUID,
     timeout: float | None = None,
     host: Host | None = None,
@@ -163,14 +161,14 @@ def connect(
     """Return a connected ring whose back end calls *transport*, after the whole handshake.
 
     *timeout* is that of `TpmFront`, in seconds.  Without a *host* the pair has one of its own; on a
-    shared one, each (*front_domid*, *handle*) and each (*back_domid*, *uuid*) can be used once
+    shared one, each *front_domid* and each (*back_domid*, *uuid*) can be used once
     (ValueError).  Both ends are in this process, and commands run in the thread that executes
     them.  RingClosed if the handshake fails.
     """
     host = host if host is not None else Host()
     back = host.serve(back_domid, uuid, transport)
     try:
-        host.add_device(front_domid, back_domid, handle, uuid)
+        host.add_device(front_domid, back_domid, uuid=uuid)
     except BaseException:
         host.unserve(back_domid, uuid)
         raise
@@ -178,11 +176,10 @@ def connect(
         host.store.client(front_domid),
         host.grants,
         host.events,
-        handle,
         timeout=timeout,
         takes_long=transport.takes_long,
     )
-    link = Link(host, front, back, front_domid, back_domid, handle, uuid)
+    link = Link(host, front, back, front_domid, back_domid, uuid)
     try:
         front.connect()
     except BaseException:

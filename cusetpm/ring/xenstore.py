@@ -293,12 +293,6 @@ class StoreClient:
         full = self._path(path)
         self._change(tx, lambda store: store._remove(full, self.domid, tx))
 
-    def get_perms(self, path: str) -> Perms:
-        """Return who owns *path* and who may read and write it."""
-        full = self._path(path)
-        with self._store._lock:
-            return self._store._need(full, self.domid, "r", None).perms
-
     def set_perms(self, path: str, perms: Perms, tx: Transaction | None = None) -> None:
         """*path* has *perms*.  Its owner may do so; only domain 0 may give it to another owner."""
         full = self._path(path)

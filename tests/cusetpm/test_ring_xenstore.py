@@ -94,9 +94,14 @@ def test_a_guest_reads_only_what_it_was_allowed_to(guest, root):
     assert root.read("/secret") == "2"
 
 
-def test_new_nodes_inherit_access_and_belong_to_their_maker(guest):
+def test_new_nodes_inherit_access_and_belong_to_their_maker(guest, root, store):
+    root.set_perms("/local/domain/5/device", ((0, "n"), (5, "w"), (7, "r")))
     guest.write("device/x", "1")
-    assert guest.get_perms("device/x") == ((5, "n"), (0, "r"))
+    assert store.client(7).read("/local/domain/5/device/x") == "1"
+    assert code(lambda: store.client(7).write("/local/domain/5/device/x", "2")) == errno.EACCES
+    assert code(lambda: store.client(8).read("/local/domain/5/device/x")) == errno.EACCES
+    guest.set_perms("device/x", ((5, "n"),))
+    assert code(lambda: store.client(7).read("/local/domain/5/device/x")) == errno.EACCES
 
 
 def test_a_guest_cannot_give_nodes_away_or_take_them(guest, root):
