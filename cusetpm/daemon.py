@@ -79,8 +79,8 @@ _SHUTDOWN = TPM_CC_Shutdown.to_bytes(4, "big")
 class System:
     """Chip, manager and vTPMs of one state directory, running.
 
-    *now* gives milliseconds that never go back.  Raises StateError, one line
-    for people, when the directory cannot be used, and OSError from the file system.
+    *now* gives milliseconds that never go back.  Raises StateError, one line for people, when the directory
+    cannot be used, and OSError from the file system.
     """
 
     def __init__(self, path: Path,

@@ -78,9 +78,13 @@ def open_response(response: bytes, request: bytes) -> bytes:
 class Keeper(Protocol):
     """What an endpoint needs of the manager."""
 
-    def save_hash_key(self, uuid: UUID, hash_key: bytes, /) -> None: ...
+    def save_hash_key(self, uuid: UUID, hash_key: bytes, /) -> None:
+        """*hash_key* is what the vTPM gets back from now on, and durable."""
+        ...
 
-    def load_hash_key(self, uuid: UUID, /) -> bytes | None: ...
+    def load_hash_key(self, uuid: UUID, /) -> bytes | None:
+        """Return what was saved last for the vTPM; None if nothing was."""
+        ...
 
 
 class Endpoint:

@@ -73,6 +73,7 @@ class Entry:
 
     @cached_property
     def plan(self) -> Plan:
+        """What the command's declaration compiles to."""
         return Plan(self.run, self.request)
 
 

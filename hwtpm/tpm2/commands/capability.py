@@ -148,6 +148,10 @@ _GROUP: Final = 0x100  # properties in a group (Part 2, 6.13)
 
 @handles
 def get_capability(tpm: Tpm, cmd: GetCapability) -> GetCapabilityResponse:
+    """The values of the group from the property on are returned, and whether there are more.  Part 3, 30.2.
+
+    TPM_RC_VALUE (parameter 1): no such group.  In failure mode, only some properties of the TPM are told.
+    """
     # Input Validation
     if cmd.capability not in _GROUPS:
         raise TpmError(c.TPM_RC_VALUE).parameter(1)
@@ -197,7 +201,7 @@ def find(tpm: Tpm, capability: int, prop: int) -> bytes | None:
 
 @handles
 def test_parms(tpm: Tpm, cmd: TestParms) -> Empty:
-    # Input Validation: the types of the parameters have refused what is not implemented.
+    """The TPM supports these parameters: the decoder of the request has seen to it.  Part 3, 30.3."""
     # Command Output
     return Empty()
 

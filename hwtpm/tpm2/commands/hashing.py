@@ -23,6 +23,7 @@ from hwtpm.tpm2.types.objects import TPMS_KEYEDHASH_PARMS
 
 @handles
 def hash(tpm: Tpm, cmd: Hash) -> HashResponse:
+    """The digest of the data is returned, with a ticket if it may be signed.  Part 3, 15.4."""
     # Command Output: a message too short to start with TPM_GENERATED_VALUE is safe, for it is whole.
     digest = hashes.digest(cmd.hash_alg, cmd.data)
     safe = not tickets.looks_generated(cmd.data)

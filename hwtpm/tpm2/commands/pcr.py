@@ -30,6 +30,10 @@ _MAX_VALUES = 8  # in one TPML_DIGEST (Part 2, 10.8.5)
 
 @handles
 def pcr_extend(tpm: Tpm, cmd: PCRExtend) -> Empty:
+    """The PCR is extended in each bank that has it and a digest is given for.  Part 3, 22.2.
+
+    Nothing happens to TPM_RH_NULL.  TPM_RC_LOCALITY: not from this locality.
+    """
     # Input Validation
     if cmd.pcr_handle == TPM_RH_NULL:
         return Empty()
@@ -43,6 +47,10 @@ def pcr_extend(tpm: Tpm, cmd: PCRExtend) -> Empty:
 
 @handles
 def pcr_event(tpm: Tpm, cmd: PCREvent) -> PCREventResponse:
+    """The PCR is extended with the event in every bank that has it; the digests are returned.  Part 3, 22.3.
+
+    For TPM_RH_NULL they are those of all banks.  TPM_RC_LOCALITY: not from this locality.
+    """
     # Input Validation
     pcrs = tpm.pcrs
     if cmd.pcr_handle == TPM_RH_NULL:
@@ -61,6 +69,7 @@ def pcr_event(tpm: Tpm, cmd: PCREvent) -> PCREventResponse:
 
 @handles
 def pcr_read(tpm: Tpm, cmd: PCRRead) -> PCRReadResponse:
+    """The first eight of the selected PCRs and the count of their updates are returned.  Part 3, 22.4."""
     # Command Output
     selected, values = tpm.pcrs.select(cmd.pcr_selection_in, _MAX_VALUES)
     return PCRReadResponse(tpm.pcrs.counter, selected, values)
@@ -68,6 +77,7 @@ def pcr_read(tpm: Tpm, cmd: PCRRead) -> PCRReadResponse:
 
 @handles
 def pcr_reset(tpm: Tpm, cmd: PCRReset) -> Empty:
+    """The PCR is zero in every bank.  Part 3, 22.8.  TPM_RC_LOCALITY: not from this locality."""
     # Input Validation
     index = cmd.pcr_handle - PCR_FIRST
     tpm.pcrs.check_reset(index, tpm.locality)

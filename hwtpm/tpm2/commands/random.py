@@ -10,6 +10,7 @@ from hwtpm.tpm2.requests.random import GetRandom, GetRandomResponse, StirRandom
 
 @handles
 def get_random(tpm: Tpm, cmd: GetRandom) -> GetRandomResponse:
+    """Random octets are returned: as many as asked for, at most 64.  Part 3, 16.1."""
     # Command Output: no more than fits into a TPM2B_DIGEST.
     size = cmd.bytes_requested
     return GetRandomResponse(tpm.random(size if size < MAX_DIGEST_SIZE else MAX_DIGEST_SIZE))
@@ -17,6 +18,7 @@ def get_random(tpm: Tpm, cmd: GetRandom) -> GetRandomResponse:
 
 @handles
 def stir_random(tpm: Tpm, cmd: StirRandom) -> Empty:
+    """All random octets from now on depend on the data as well.  Part 3, 16.2."""
     # Internal Data Update
     tpm.random.stir(cmd.in_data)
     # Command Output

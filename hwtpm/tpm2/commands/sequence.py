@@ -40,6 +40,10 @@ def mac_start(tpm: Tpm, cmd: MACStart) -> MACStartResponse:
 
 @handles
 def hash_sequence_start(tpm: Tpm, cmd: HashSequenceStart) -> HashSequenceStartResponse:
+    """A running hash is loaded; for TPM_ALG_NULL one of each PCR bank, for an event.  Part 3, 17.4.
+
+    TPM_RC_OBJECT_MEMORY: no transient handle is free.
+    """
     # Internal Data Update
     if cmd.hash_alg == TPM_ALG_NULL:
         # Part 3, 17.4.1: one for each PCR bank.  tpm2-tss before 4.0 cannot decode a SHA-3 digest.
@@ -49,6 +53,7 @@ def hash_sequence_start(tpm: Tpm, cmd: HashSequenceStart) -> HashSequenceStartRe
 
 @handles
 def sequence_update(tpm: Tpm, cmd: SequenceUpdate) -> Empty:
+    """The data are part of the sequence.  Part 3, 17.7.  TPM_RC_MODE (handle 1): not a sequence."""
     # Input Validation
     sequence = tpm.objects.get(cmd.sequence_handle)
     if not isinstance(sequence, HashSequence | MacSequence | EventSequence):
@@ -63,6 +68,10 @@ def sequence_update(tpm: Tpm, cmd: SequenceUpdate) -> Empty:
 
 @handles
 def sequence_complete(tpm: Tpm, cmd: SequenceComplete) -> SequenceCompleteResponse:
+    """The digest or MAC of the sequence is returned and the sequence flushed.  Part 3, 17.8.
+
+    A hash comes with a ticket if it may be signed.  TPM_RC_MODE (handle 1): not a hash or MAC sequence.
+    """
     # Input Validation
     sequence = tpm.objects.get(cmd.sequence_handle)
     if not isinstance(sequence, HashSequence | MacSequence):
@@ -80,6 +89,11 @@ def sequence_complete(tpm: Tpm, cmd: SequenceComplete) -> SequenceCompleteRespon
 
 @handles
 def event_sequence_complete(tpm: Tpm, cmd: EventSequenceComplete) -> EventSequenceCompleteResponse:
+    """The PCR is extended in every bank with the event, and the sequence flushed.  Part 3, 17.9.
+
+    For TPM_RH_NULL the digests are returned only.  TPM_RC_MODE (handle 2): not an event sequence.
+    TPM_RC_LOCALITY: the PCR cannot be extended from this locality.
+    """
     # Input Validation
     sequence = tpm.objects.get(cmd.sequence_handle)
     if not isinstance(sequence, EventSequence):

@@ -22,6 +22,11 @@ _HCRTM = 4  # the locality of an H-CRTM that measured before the Startup
 
 @handles
 def startup(tpm: Tpm, cmd: Startup) -> Empty:
+    """The TPM answers other commands; its state is new, or resumed as Shutdown kept it.  Part 3, 9.3.
+
+    TPM_RC_LOCALITY: not from locality 0 or 3, or not the one before the Shutdown.  TPM_RC_VALUE
+    (parameter 1): nothing to resume.  TPM_RC_FAILURE: what was kept is damaged, and failure mode begins.
+    """
     power = tpm.power
     # Input Validation
     if tpm.locality not in _LOCALITIES:

@@ -26,6 +26,10 @@ from hwtpm.tpm2.types.constants import (
 
 @handles
 def self_test(tpm: Tpm, cmd: SelfTest) -> Empty:
+    """Every algorithm has been tested, again if asked for in full.  Part 3, 10.2.
+
+    TPM_RC_FAILURE: one gave a wrong result, and failure mode begins.  TPM_RC_CANCELED.
+    """
     # Internal Data Update
     _test(tpm, selftest.TESTS.keys() if cmd.full_test else _untested(tpm))
     # Command Output
@@ -34,6 +38,11 @@ def self_test(tpm: Tpm, cmd: SelfTest) -> Empty:
 
 @handles
 def incremental_self_test(tpm: Tpm, cmd: IncrementalSelfTest) -> IncrementalSelfTestResponse:
+    """The algorithms named have been tested; those still untested are returned.  Part 3, 10.3.
+
+    TPM_RC_VALUE (parameter 1): one is not implemented.  TPM_RC_FAILURE: one gave a wrong result, and failure
+    mode begins.  TPM_RC_CANCELED.
+    """
     # Input Validation
     if any(alg not in ALGORITHMS for alg in cmd.to_test):
         raise TpmError(TPM_RC_VALUE).parameter(1)
