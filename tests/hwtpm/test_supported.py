@@ -104,7 +104,7 @@ def test_absent_algorithms_are_refused() -> None:
 
 
 def test_the_numbers_of_the_text_are_those_of_the_code() -> None:
-    assert f"The {_PLACES} saved last" in DOCUMENT
+    assert f"{_PLACES} saved copies" in DOCUMENT
     for alg in profile.PCR_BANKS:
         assert {ids.SHA1: "SHA-1", ids.SHA256: "SHA-256", ids.SHA384: "SHA-384"}[alg] in DOCUMENT
     keys = ", ".join(map(str, sorted(profile.RSA_KEY_BITS)[:-1]))

@@ -53,6 +53,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_RC_TYPE,
     TPM_RC_VALUE,
 )
+from hwtpm.tpm2.types.context import TPMS_CONTEXT
 from hwtpm.tpm2.types.handles import TPM_RH_ENDORSEMENT, TPM_RH_NULL, TPM_RH_OWNER
 from tests.support.tpm2 import Machine, refused, started
 from tests.support.tpm2_keys import cipher, create_primary, keyed_hash, load
@@ -248,9 +249,28 @@ def test_a_saved_sequence_ends_with_power() -> None:
         machine.run(ContextLoad(context))
 
 
-def test_parking_keeps_the_last_64() -> None:
+def test_a_long_message_does_not_cost_another_user_a_saved_sequence() -> None:
+    """A resource manager loads, saves and flushes around every command."""
+    machine = started()
+
+    def put_away(handle: int) -> TPMS_CONTEXT:
+        context = machine.run(ContextSave(handle)).context
+        machine.run(FlushContext(handle))
+        return context
+
+    idle, busy = put_away(start(machine)), put_away(start(machine))
+    for _ in range(400):
+        handle = machine.run(ContextLoad(busy)).loaded_handle
+        update(machine, handle, b"x")
+        busy = put_away(handle)
+    for context, message in ((idle, b""), (busy, b"x" * 400)):
+        handle = machine.run(ContextLoad(context)).loaded_handle
+        assert complete(machine, handle, b"").result == hashlib.sha256(message).digest()
+
+
+def test_parking_keeps_the_last_256() -> None:
     parking = Parking()
-    numbers = [parking.park(HashSequence(b"", TPM_ALG_SHA256)) for _ in range(65)]
+    numbers = [parking.park(HashSequence(b"", TPM_ALG_SHA256)) for _ in range(257)]
     with pytest.raises(KeyError):
         parking.unpark(numbers[0])
     assert parking.unpark(numbers[1]).auth_value == b""

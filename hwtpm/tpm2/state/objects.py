@@ -214,6 +214,7 @@ class Sequence:
 
     def __init__(self, auth_value: bytes) -> None:
         self.auth_value = auth_value.rstrip(b"\0")
+        self.place = 0  # where it was saved last, zero for nowhere (`Parking`)
 
 
 class Objects(Owner):

@@ -1,13 +1,11 @@
 """Hash, MAC and event sequences, loaded or saved (Part 1, 32.4; Part 3, 17).
 
 hashlib keeps the state of a running hash to itself.  So a saved sequence stays in memory, in a `Parking`, and
-its context blob carries the number of its place: it cannot be loaded after a loss of power, and only the
-sequences saved last have a place.
+its context blob carries the number of its place: it cannot be loaded after a loss of power.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
     from hwtpm.crypto.symmetric import Cmac
 
-_PLACES: Final = 64
+_PLACES: Final = 256
 
 
 class HashSequence(Sequence):
@@ -107,24 +105,38 @@ AnySequence = HashSequence | MacSequence | EventSequence
 
 
 class Parking:
-    """Where saved sequences wait, by number; the 64 saved last."""
+    """Where saved sequences wait, by number: _PLACES at most.
+
+    When there are more, the oldest goes of which a later copy is kept.  A resource manager saves a sequence
+    anew after every command that uses it, so one user with a long message would else take the places of
+    all others.  Only if there is no such copy, the oldest of all goes.
+    """
 
     def __init__(self) -> None:
-        self._places: OrderedDict[int, AnySequence] = OrderedDict()
+        self._places: dict[int, AnySequence] = {}
+        self._outdated: dict[int, None] = {}  # numbers with a later copy
         self._next = 1
 
     def park(self, sequence: AnySequence) -> int:
         """Keep a copy of *sequence* and return its number, which no other sequence had since power on."""
         number, self._next = self._next, self._next + 1
+        if sequence.place in self._places:
+            self._outdated[sequence.place] = None
+        sequence.place = number
         self._places[number] = sequence.copy()
         if len(self._places) > _PLACES:
-            self._places.popitem(last=False)
+            going = next(iter(self._outdated or self._places))
+            self._outdated.pop(going, None)
+            del self._places[going]
         return number
 
     def unpark(self, number: int) -> AnySequence:
         """Return a new copy of the sequence; raises KeyError when it is not kept any more."""
-        return self._places[number].copy()
+        sequence = self._places[number].copy()
+        sequence.place = number
+        return sequence
 
     def clear(self) -> None:
         """No sequence is kept."""
         self._places.clear()
+        self._outdated.clear()
