@@ -9,7 +9,6 @@ the schemes and sizes that only one of the two implements.
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,8 +16,8 @@ from typing import Any
 import pytest
 
 from hwtpm.client import Client, Password
+from hwtpm.crypto.drbg import CtrDrbg
 from hwtpm.crypto.ecc import EccPrivate, curve
-from hwtpm.crypto.primes import generate_rsa
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.requests.command import Command
 from hwtpm.tpm2.requests.context import EvictControl, FlushContext
@@ -89,6 +88,7 @@ from tests.support.templates import (
     storage,
 )
 from tests.support.tpm2 import started
+from tests.support.tpm2_keys import rsa_primes
 
 Case = tuple[str, TPMT_PUBLIC, bytes, bytes]  # what it is, template, authValue, data
 External = tuple[str, TPMT_SENSITIVE | None, TPMT_PUBLIC, int]  # what it is, both areas, hierarchy
@@ -156,7 +156,7 @@ def _seal(parent: int) -> Create:
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     with Swtpm() as other:
-        yield Pair((started().client, Client(other.execute, os.urandom)))
+        yield Pair((started().client, Client(other.execute, CtrDrbg(b"nonces").generate)))
 
 
 def _attributes() -> Iterator[Case]:
@@ -314,7 +314,7 @@ def _external_ecc() -> Iterator[External]:
 
 
 def _external_rsa() -> Iterator[External]:
-    p, q = generate_rsa(1024, 65537, os.urandom, lambda: False)
+    p, q = rsa_primes(1024)
     n, prime = (p * q).to_bytes(128, "big"), p.to_bytes(64, "big")
     public = rsa(_LOOSE | _SIGN, bits=1024, unique=n)
     yield "public", None, public, TPM_RH_OWNER
