@@ -148,6 +148,18 @@ def test_a_bound_session_is_not_bound_any_more_once_the_auth_value_changes(clien
         client.run(HierarchyChangeAuth(TPM_RH_OWNER, b""), nothing)
 
 
+def test_a_bound_session_is_not_bound_any_more_once_it_audits(client: Client) -> None:
+    """The command that makes it an audit session is the last that it is bound for (Part 1, 17.1)."""
+    written(client, b"pin")
+    session = using(client.start_session(bind=INDEX, bind_auth=b"pin"), b"pin", bound=True)
+    session.attributes |= TPMA_SESSION_AUDIT
+    assert read(client, session) == SECRETS
+    session.attributes = TPMA_SESSION_CONTINUESESSION
+    with refused(TPM_RC_BAD_AUTH | 0x900):
+        read(client, session)
+    assert read(client, using(session, b"pin", bound=False)) == SECRETS
+
+
 @pytest.mark.parametrize("alg", [TPM_ALG_SHA1, TPM_ALG_SHA256, TPM_ALG_SHA384])
 @pytest.mark.parametrize("kind", ["rsa", "ecc"])
 def test_salted_sessions(client: Client, kind: str, alg: int) -> None:

@@ -186,11 +186,12 @@ class Sessions(Owner):
     def audit(self, handle: int, cp_hash: bytes, rp_hash: bytes, *, reset: bool) -> bool:
         """Extend the audit digest by a command, from zeros if this is the first one or on *reset*.
 
-        Returns whether the session is now the exclusive audit session (Part 1, 17.1 and 17.2).
+        A session that audits is not bound any more.  Returns whether it is now the exclusive audit session
+        (Part 1, 17.1 and 17.2).
         """
         session = self.get(handle)
         if reset or not session.is_audit:
-            session.is_audit = True
+            session.is_audit, session.bound = True, b""
             session.audit_digest = bytes(DIGEST_SIZE[session.auth_hash])
             self.exclusive = handle
         elif self.exclusive != handle:
