@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shlex
+import signal
 import socket
 import subprocess
 import threading
@@ -164,6 +165,19 @@ def test_the_relay_carries_commands_of_tpm2_tools(server: RawSocket) -> None:
             process.stdin.flush()
             assert len(process.stdout.read(12 + octets)) == 12 + octets
     assert process.returncode == 0
+
+
+def test_the_relay_ends_at_sigterm_even_for_a_tool_that_ignores_it(server: RawSocket) -> None:
+    ignoring = f"trap '' TERM; {tcti(server.path).partition(':')[2]}"
+    with subprocess.Popen(["sh", "-c", ignoring], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(GET_8)
+        process.stdin.flush()
+        assert len(process.stdout.read(20)) == 20
+        # As the TCTI does: its end of the pipes stays open until the process is gone.
+        process.terminate()
+        assert process.wait(30) == -signal.SIGTERM
 
 
 def test_the_relay_says_what_is_missing_in_one_line(tmp_path: Path) -> None:
