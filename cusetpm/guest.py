@@ -100,7 +100,7 @@ class Guest:
         """Make the engine's state durable in the slot that does not hold the truth."""
         snapshot = self.engine.snapshot()
         key, nonce = os.urandom(aead.KEY_SIZE), os.urandom(aead.NONCE_SIZE)
-        record = nonce + aead.seal(key, nonce, snapshot, self.uuid.bytes)
+        record = aead.seal(key, nonce, snapshot, self.uuid.bytes)
         slot = 1 - self._current
         self._slots.write(slot, record)
         self._ask(protocol.save_hash_key(sha256(record).digest() + key))
@@ -133,9 +133,8 @@ class Guest:
         digest, key = known[:32], known[32:]
         for slot, record in enumerate(records):
             if record is not None and sha256(record).digest() == digest:
-                nonce, sealed = record[: aead.NONCE_SIZE], record[aead.NONCE_SIZE :]
                 try:
-                    return slot, aead.open(key, nonce, sealed, self.uuid.bytes)
+                    return slot, aead.open(key, record, self.uuid.bytes)
                 except AuthenticationFailed:
                     raise StateError(f"{self._slots.path}.{slot}: belongs to another vTPM") from None
         raise StateError(f"{self._slots.path}: damaged, or an old copy was put back: neither file is the "

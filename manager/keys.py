@@ -51,14 +51,11 @@ class Keys:
     def encrypt_row(self, uuid: bytes, epoch: int, hash_key: bytes, nonce: bytes) -> Row:
         """Return *hash_key* of the vTPM *uuid* (16 octets) as the row of *epoch*; *nonce* is 12 octets."""
         sealed = aead.seal(self._derive(b"row", uuid), nonce, hash_key, uuid + _EPOCH.pack(epoch))
-        return Row(epoch, nonce + sealed)
+        return Row(epoch, sealed)
 
     def decrypt_row(self, uuid: bytes, row: Row) -> bytes:
         """Return what `encrypt_row` was given; AuthenticationFailed if this is not the row that it made."""
-        nonce, sealed = row.sealed[: aead.NONCE_SIZE], row.sealed[aead.NONCE_SIZE :]
-        if len(sealed) < aead.TAG_SIZE:
-            raise AuthenticationFailed("row")
-        return aead.open(self._derive(b"row", uuid), nonce, sealed, uuid + _EPOCH.pack(row.epoch))
+        return aead.open(self._derive(b"row", uuid), row.sealed, uuid + _EPOCH.pack(row.epoch))
 
     def digest_of(self, rows: dict[bytes, Row]) -> Digest:
         """Return the digest of *rows*, by UUID."""
@@ -77,14 +74,11 @@ class Keys:
     def mark(self, epoch: int, digest: Digest, nonce: bytes) -> Mark:
         """Return the mark of *epoch* over all rows; *nonce* is 12 octets."""
         sealed = aead.seal(self._derive(b"table", _EPOCH.pack(epoch)), nonce, digest.pack(), self._identity)
-        return Mark(epoch, nonce + sealed)
+        return Mark(epoch, sealed)
 
     def check(self, mark: Mark, digest: Digest) -> None:
         """Return if *mark* was made for these rows at its epoch, else raise AuthenticationFailed."""
-        nonce, sealed = mark.sealed[: aead.NONCE_SIZE], mark.sealed[aead.NONCE_SIZE :]
-        if len(sealed) < aead.TAG_SIZE:
-            raise AuthenticationFailed("mark")
-        found = aead.open(self._derive(b"table", _EPOCH.pack(mark.epoch)), nonce, sealed, self._identity)
+        found = aead.open(self._derive(b"table", _EPOCH.pack(mark.epoch)), mark.sealed, self._identity)
         if not compare_digest(found, digest.pack()):
             raise AuthenticationFailed("rows")
 

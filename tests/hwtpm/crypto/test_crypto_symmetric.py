@@ -181,19 +181,21 @@ def test_a_running_cmac_can_be_copied() -> None:
 def test_any_changed_bit_fails_authentication(data: bytes, aad: bytes, flip: int) -> None:
     key, nonce = bytes(32), bytes(12)
     sealed = aead.seal(key, nonce, data, aad)
-    assert len(sealed) == len(data) + aead.TAG_SIZE
-    assert aead.open(key, nonce, sealed, aad) == data
+    assert sealed[: aead.NONCE_SIZE] == nonce
+    assert len(sealed) == aead.NONCE_SIZE + len(data) + aead.TAG_SIZE
+    assert aead.open(key, sealed, aad) == data
     at = flip % (len(sealed) * 8)
     changed = bytearray(sealed)
     changed[at // 8] ^= 1 << at % 8
     with pytest.raises(AuthenticationFailed):
-        aead.open(key, nonce, bytes(changed), aad)
+        aead.open(key, bytes(changed), aad)
     with pytest.raises(AuthenticationFailed):
-        aead.open(key, nonce, sealed, aad + b"x")
-    with pytest.raises(AuthenticationFailed):
-        aead.open(key, nonce, sealed[:-1], aad)
+        aead.open(key, sealed, aad + b"x")
+    for size in (0, aead.NONCE_SIZE, aead.NONCE_SIZE + aead.TAG_SIZE - 1, len(sealed) - 1):
+        with pytest.raises(AuthenticationFailed):
+            aead.open(key, sealed[:size], aad)
     with pytest.raises(OutOfRange):
-        aead.open(key[:16], nonce, sealed, aad)
+        aead.open(key[:16], sealed, aad)
     with pytest.raises(OutOfRange):
         aead.seal(key, nonce[:8], data, aad)
 
