@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hwtpm.errors import StateError
+from hwtpm.slots import sync_directory
 
 _FORMAT = "cusetpm state 1\n"
 
@@ -73,7 +74,7 @@ class StateDirectory:
             found = str(uuid.uuid4())
             _write_whole(home / "uuid", found + "\n")
             for made_in in (home.parent, self.path, self.path.parent):
-                _synchronise(made_in)
+                sync_directory(made_in)
         try:
             return uuid.UUID(found), home / "state"
         except ValueError:
@@ -136,18 +137,9 @@ def _write_whole(path: Path, text: str) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
-    _synchronise(path.parent)
+    sync_directory(path.parent)
 
 
 def _any_content(directory: Path, pattern: str) -> bool:
     """Tell whether anything in *directory* that matches *pattern* is more than an empty file."""
     return any(found.lstat().st_size for found in directory.glob(pattern))
-
-
-def _synchronise(path: Path) -> None:
-    """The names in the directory *path* are on the device."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

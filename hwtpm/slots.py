@@ -37,7 +37,7 @@ class Slots:
             self.close()
             raise
         if not any(self._room):
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
 
     def close(self) -> None:
         """The files are closed; calling it twice does nothing."""
@@ -90,8 +90,8 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
         view, offset = view[n:], offset + n
 
 
-def _sync_directory(path: Path) -> None:
-    """The names in the directory *path* are on the device."""
+def sync_directory(path: Path) -> None:
+    """The names in the directory *path* are on the device.  OSError from the file system."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

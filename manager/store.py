@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hwtpm.errors import StateError
+from hwtpm.slots import sync_directory
 from manager.model import Identity, Mark, Row, SealedRoot
 
 APPLICATION_ID: Final = 0x7654504D  # "vTPM"
@@ -172,8 +173,4 @@ def _make(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         return
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)
