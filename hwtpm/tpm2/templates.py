@@ -25,6 +25,7 @@ from hwtpm.tpm2.state.objects import Object
 from hwtpm.tpm2.types.algorithms import (
     TPMS_ECC_POINT,
     TPMS_SCHEME_XOR,
+    TPMS_SENSITIVE_CREATE,
     TPMS_SYMCIPHER_PARMS,
     TPMT_KEYEDHASH_SCHEME,
     TPMT_SYM_DEF_OBJECT,
@@ -115,6 +116,21 @@ def check_auth_size(auth: bytes, public: TPMT_PUBLIC) -> None:
     """An authValue is no longer than a digest of nameAlg, else TPM_RC_SIZE (Part 1, 24.3.2)."""
     if public.name_alg != TPM_ALG_NULL and len(auth.rstrip(b"\0")) > hashes.size(public.name_alg):
         raise TpmError(TPM_RC_SIZE)
+
+
+def check_request(public: TPMT_PUBLIC, parent: Object | None, given: TPMS_SENSITIVE_CREATE) -> None:
+    """A command may create an object of the template, its parameter 2, with *given*, its parameter 1.
+
+    Raises what `check_creation` and `check_auth_size` do, with the number of the parameter.
+    """
+    try:
+        check_creation(public, parent, len(given.data))
+    except TpmError as error:
+        raise error.parameter(2) from None
+    try:
+        check_auth_size(given.user_auth, public)
+    except TpmError as error:
+        raise error.parameter(1) from None
 
 
 def check_creation(public: TPMT_PUBLIC, parent: Object | None, data_size: int) -> None:

@@ -71,14 +71,7 @@ def create(tpm: Tpm, cmd: Create) -> CreateResponse:
     # Input Validation
     parent = _parent(tpm, cmd.parent_handle)
     template, given = cmd.in_public, cmd.in_sensitive
-    try:
-        templates.check_creation(template, parent, len(given.data))
-    except TpmError as error:
-        raise error.parameter(2) from None
-    try:
-        templates.check_auth_size(given.user_auth, template)
-    except TpmError as error:
-        raise error.parameter(1) from None
+    templates.check_request(template, parent, given)
 
     # Command Output
     public, sensitive = creation.create(template, given, creation.ordinary(tpm))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hwtpm.errors import TpmError
 from hwtpm.tpm2 import creation, templates
 from hwtpm.tpm2.context import Tpm, handles
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary, CreatePrimaryResponse
@@ -24,14 +23,7 @@ def create_primary(tpm: Tpm, cmd: CreatePrimary) -> CreatePrimaryResponse:
     tpm.objects.check_room()
     template, given = cmd.in_public, cmd.in_sensitive
     hierarchy = cmd.primary_handle
-    try:
-        templates.check_creation(template, None, len(given.data))
-    except TpmError as error:
-        raise error.parameter(2) from None
-    try:
-        templates.check_auth_size(given.user_auth, template)
-    except TpmError as error:
-        raise error.parameter(1) from None
+    templates.check_request(template, None, given)
     made = make_primary(tpm, hierarchy, template, given)
 
     # Internal Data Update
