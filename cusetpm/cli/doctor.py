@@ -7,7 +7,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import metadata
 from typing import NamedTuple
 
@@ -55,10 +55,10 @@ def examine() -> Iterator[Finding]:
         yield Finding(package, found is not None, found or use, "" if found else f"apt-get install {package}")
 
 
-def _device(path: str, open_device: Callable[[str, int], int] = os.open) -> str:
+def _device(path: str) -> str:
     """Return why *path* cannot be opened; empty if it can."""
     try:
-        os.close(open_device(path, os.O_RDWR | os.O_CLOEXEC))
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
         return error.strerror or str(error)
     return ""

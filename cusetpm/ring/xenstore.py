@@ -264,11 +264,11 @@ class StoreClient:
         except StoreError:
             return None
 
-    def directory(self, path: str, tx: Transaction | None = None) -> list[str]:
+    def directory(self, path: str) -> list[str]:
         """Return the names below *path*, sorted."""
         full = self._path(path)
         with self._store._lock:
-            return sorted(self._store._need(full, self.domid, "r", tx).children)
+            return sorted(self._store._need(full, self.domid, "r", None).children)
 
     def write(self, path: str, value: str, tx: Transaction | None = None) -> None:
         """*path* holds *value*; nodes that were missing above it exist.  E2BIG if it is too long."""
