@@ -12,7 +12,6 @@ import argparse
 import re
 import sys
 import time
-from random import SystemRandom
 
 from tests.oracle import scenarios_keys, scenarios_state
 from tests.oracle.differences import DIFFERENCES
@@ -25,7 +24,9 @@ def main() -> int:
     assert scenarios_keys
     assert scenarios_state
     options = argparse.ArgumentParser(prog="scripts/test --oracle", description="Compare with swtpm.")
-    options.add_argument("--seed", type=int, default=SystemRandom().randrange(1 << 32))
+    options.add_argument(
+        "--seed", type=int, default=1, help="of the random variations; another one tries others"
+    )
     options.add_argument(
         "--extra", type=int, default=40, help="random variations of a scenario, of each kind"
     )

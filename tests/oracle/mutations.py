@@ -175,9 +175,14 @@ def random_octets(rng: Random, command: bytes) -> list[tuple[int, int]]:
     return done
 
 
-def with_octets(command: bytes, done: list[tuple[int, int]]) -> tuple[str, bytes]:
-    """Return the name of a change of octets, and *command* with it."""
+def with_octets(command: bytes, fields: list[Field], done: list[tuple[int, int]]) -> tuple[str, bytes]:
+    """Return the name of a change of octets, which tells new values of integers, and *command* with it."""
     changed = bytearray(command)
     for at, value in done:
         changed[at] = value
-    return f"octets {' '.join(f'{at}:{value:02x}' for at, value in done)}", bytes(changed)
+    label = f"octets {' '.join(f'{at}:{value:02x}' for at, value in done)}"
+    for at, _ in done:
+        field = next(f for f in fields if f.offset <= at < f.offset + f.size)
+        told = int.from_bytes(changed[field.offset : field.offset + field.size], "big")
+        label += f", {field.path}" + (f" = 0x{told:x}" if field.kind in ("int", "handle") else "")
+    return label, bytes(changed)

@@ -189,15 +189,15 @@ class _Comparison:
                 self._exchange(f"{one.label} & {two.label}", changed, (one.label, two.label))
         if self.commands[0] == self.commands[-1]:
             for _ in range(self.extra):
-                self._change_octets(mutations.random_octets(self.rng, self.commands[0]))
+                self._change_octets(layouts[0], mutations.random_octets(self.rng, self.commands[0]))
 
-    def _change_octets(self, done: list[tuple[int, int]]) -> None:
-        label, octet = mutations.with_octets(self.commands[0], done)
+    def _change_octets(self, layout: list[Field], done: list[tuple[int, int]]) -> None:
+        label, octet = mutations.with_octets(self.commands[0], layout, done)
         if re.search(self.scenario.unlike, label):
             return
         alone: list[str] = []
         for change in done if len(done) > 1 else ():
-            one, changed = mutations.with_octets(self.commands[0], [change])
+            one, changed = mutations.with_octets(self.commands[0], layout, [change])
             self._exchange(one, [changed for _ in self.sides])
             alone.append(one)
         self._exchange(label, [octet for _ in self.sides], tuple(alone))
