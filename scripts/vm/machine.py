@@ -132,7 +132,10 @@ def _report(results: Path, what: str) -> None:
     console = results / "console"
     if console.exists():
         lines = console.read_text(errors="replace").splitlines()
-        print(*lines[-CONSOLE_LINES:], sep="\n", file=sys.stderr)
+        # How long the trace after a panic is depends on what ran; the line that names it is always shown.
+        panics = [i for i, line in enumerate(lines) if "Kernel panic" in line]
+        begin = min([max(len(lines) - CONSOLE_LINES, 0), *panics[:1]])
+        print(*lines[begin:], sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":
