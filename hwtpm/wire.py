@@ -27,6 +27,7 @@ from struct import error as StructError
 from typing import (
     Annotated,
     Any,
+    ClassVar,
     NamedTuple,
     TypeVar,
     dataclass_transform,
@@ -40,6 +41,7 @@ from hwtpm.errors import TpmError
 # The codes that decoding itself can give (Part 2, 6.6.3); a spec may name others.
 RC_VALUE = 0x084
 RC_SIZE = 0x095
+RC_TAG = 0x097
 RC_SELECTOR = 0x098
 RC_INSUFFICIENT = 0x09A
 RC_RESERVED_BITS = 0x0A1
@@ -83,15 +85,16 @@ class Fixed:
 
 
 class Boxed:
-    """TPM2B_ around a structure: a UINT16 length and the structure that must fill it (TPM_RC_SIZE).
+    """TPM2B_ around a structure: a length and the structure that must fill it (TPM_RC_SIZE).
 
-    With *optional*, a length of zero stands for None; otherwise it is TPM_RC_SIZE.
+    The length is a UINT16, or what *prefix* says.  With *optional*, a length of zero stands for None;
+    otherwise it is TPM_RC_SIZE.
     """
 
-    __slots__ = ("optional",)
+    __slots__ = ("optional", "prefix")
 
-    def __init__(self, *, optional: bool = False) -> None:
-        self.optional = optional
+    def __init__(self, *, optional: bool = False, prefix: str = "H") -> None:
+        self.optional, self.prefix = optional, prefix
 
 
 class ListOf:
@@ -189,7 +192,13 @@ def _first_init(self: Any, *args: Any, **kwargs: Any) -> None:
 
 
 class Wire(metaclass=WireType):
-    """Base of all structures; members are positional or keyword arguments of the constructor."""
+    """Base of all structures; members are positional or keyword arguments of the constructor.
+
+    A class attribute TAG is a structure tag (TPM 1.2, Part 2, 3.1): two octets before the members, which are
+    written by themselves and have to be right (TPM_RC_TAG).
+    """
+
+    TAG: ClassVar[int | None] = None
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -252,7 +261,7 @@ def first_is_sized(cls: type) -> bool:
     """Tell whether the first parameter is a TPM2B, so that a session can encrypt it (Part 1, 18)."""
     area = parameter_area(cls)
     spec = area[0].spec if area else None
-    return isinstance(spec, Boxed) or (isinstance(spec, Sized) and spec.prefix == "H")
+    return isinstance(spec, Boxed | Sized) and spec.prefix == "H"
 
 
 def _build(title: str, source: str, env: dict[str, Any]) -> Any:
@@ -291,6 +300,12 @@ class _ReaderSource:
         self._codes = ""
         self._checks: list[str] = []
         self._number = 0
+        tag = getattr(cls, "TAG", None)
+        if tag is not None and not numbered:
+            self._run, self._codes = ["_tag"], "H"
+            self._checks = [f"if _tag != {tag}: raise err({RC_TAG})"]
+            if exact:
+                self._flush()
 
     def _bind(self, value: Any) -> str:
         name = f"x{len(self.env)}"
@@ -382,21 +397,22 @@ def reader(cls: type, plus: bool = False, exact: bool = False) -> Reader:
 
 
 @cache
-def parameter_reader(cls: type) -> Callable[..., tuple[Any, int]]:
+def parameter_reader(cls: type, numbered: bool = True) -> Callable[..., tuple[Any, int]]:
     """Return the decoder of the parameter area of a request or response.
 
     It takes ``(buf, off, *handles)`` and gives ``(value, off)``; a TpmError names the parameter
-    (Part 3, 5.8.2).
+    (Part 3, 5.8.2) if *numbered*.
     """
     area, handles = parameter_area(cls), handle_area(cls)
-    src = _ReaderSource(cls, numbered=True)
+    src = _ReaderSource(cls, numbered=numbered)
     for m in area:
         src.add(m)
     given = "".join(f", {n}" for n in _names(handles))
     made = ", ".join(f"{n}={n}" for n in _names(handles + area))
     text = (f"def codec(buf, off{given}):\n  k = 1\n  try:\n    {src.done()}\n    return cls({made}), off\n"
-            f"  except E: raise err({RC_INSUFFICIENT}).parameter(k) from None\n"
-            f"  except err as e: raise e.parameter(k)\n")
+            + (f"  except E: raise err({RC_INSUFFICIENT}).parameter(k) from None\n"
+               f"  except err as e: raise e.parameter(k)\n" if numbered
+               else f"  except E: raise err({RC_INSUFFICIENT}) from None\n"))
     codec: Callable[..., tuple[Any, int]] = _build(f"{cls.__qualname__}.read_parameters", text, src.env)
     return codec
 
@@ -405,9 +421,9 @@ def _names(area: tuple[Member, ...]) -> Iterator[str]:
     return (m.name for m in area)
 
 
-def _writer_source(title: str, area: tuple[Member, ...]) -> Writer:
+def _writer_source(title: str, area: tuple[Member, ...], tag: int | None = None) -> Writer:
     env: dict[str, Any] = {"join": b"".join}
-    pieces: list[str] = []
+    pieces: list[str] = [repr(tag.to_bytes(2, "big"))] if tag is not None else []
     run: list[str] = []
     codes = ""
 
@@ -456,7 +472,7 @@ def _writer_source(title: str, area: tuple[Member, ...]) -> Writer:
 @cache
 def writer(cls: type) -> Writer:
     """Return the encoder of structure *cls*."""
-    return _writer_source(f"{cls.__qualname__}.write", members(cls))
+    return _writer_source(f"{cls.__qualname__}.write", members(cls), getattr(cls, "TAG", None))
 
 
 @cache
@@ -478,7 +494,7 @@ def reader_of(tp: Any, plus: bool = False) -> Reader:
     if spec is None:
         return reader(get_args(tp)[0], allow_null)
     if isinstance(spec, Boxed):
-        return _boxed_reader(get_args(tp)[0], allow_null, spec.optional)
+        return _boxed_reader(get_args(tp)[0], allow_null, spec)
     if isinstance(spec, Fixed):
         return _fixed_reader(spec.size)
     src = _ReaderSource(object, allow_null)
@@ -503,8 +519,9 @@ def _fixed_reader(size: int) -> Reader:
     return read
 
 
-def _boxed_reader(tp: Any, plus: bool, optional: bool) -> Reader:
-    size_of = Struct(">H").unpack_from
+def _boxed_reader(tp: Any, plus: bool, spec: Boxed) -> Reader:
+    length, optional = Struct(">" + spec.prefix), spec.optional
+    size_of, width = length.unpack_from, length.size
     cls = next((a for a in get_args(tp) if a is not type(None)), tp) if optional else tp
     inner: list[Reader] = []  # compiled on first use: a box may hold a structure that boxes its own kind
 
@@ -513,7 +530,7 @@ def _boxed_reader(tp: Any, plus: bool, optional: bool) -> Reader:
             (n,) = size_of(buf, off)
         except StructError:
             raise TpmError(RC_INSUFFICIENT) from None
-        off += 2
+        off += width
         if n == 0:
             if optional:
                 return None, off
@@ -542,12 +559,12 @@ def writer_of(tp: Any) -> Writer:
     if isinstance(spec, Boxed):
         inner = get_args(tp)[0]
         cls = next((a for a in get_args(inner) if a is not type(None)), inner) if spec.optional else inner
-        pack = Struct(">H").pack
+        pack = Struct(">" + spec.prefix).pack
         content: list[Writer] = []  # compiled on first use, as in a box that is read
 
         def write(v: Any) -> bytes:
             if v is None:
-                return b"\0\0"
+                return pack(0)
             if not content:
                 content.append(writer_of(cls))
             body = content[0](v)

@@ -7,6 +7,7 @@ from functools import cached_property
 from struct import Struct
 from typing import Any, TypeVar, get_type_hints
 
+from hwtpm.crypto.random import Random
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.requests.command import Command, response_of
 from hwtpm.tpm2.state.act import Timers
@@ -21,7 +22,6 @@ from hwtpm.tpm2.state.owner import Owner
 from hwtpm.tpm2.state.pcr import Pcrs
 from hwtpm.tpm2.state.platform import Platform
 from hwtpm.tpm2.state.power import Power
-from hwtpm.tpm2.state.random import Random
 from hwtpm.tpm2.state.sessions import Sessions
 from hwtpm.tpm2.types.constants import TPM_RC_CANCELED
 from hwtpm.wire import Wire, first_is_sized, handle_area, parameter_reader, parameter_writer, reader_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hwtpm.crypto.drbg import CtrDrbg
+from hwtpm.crypto.random import Random
 from hwtpm.tpm2.requests.random import GetRandom, StirRandom
-from hwtpm.tpm2.state.random import Random
 from hwtpm.tpm2.types.constants import TPM_RC_SIZE
 from tests.support.tpm2 import refused, started
 

@@ -1,4 +1,4 @@
-"""A running swtpm: an independent TPM 2.0 to compare responses with."""
+"""A running swtpm: an independent TPM to compare responses with."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ _CMD_HASH_START, _CMD_HASH_DATA, _CMD_HASH_END = 6, 7, 8
 
 
 class Swtpm:
-    """Started, with Startup(CLEAR) done unless *startup* says otherwise; a context manager that ends it."""
+    """Started, with Startup(CLEAR) done unless *startup* says otherwise; a context manager that ends it.
 
-    def __init__(self, startup: str = "startup-clear") -> None:
+    *family* is "2.0" or "1.2".
+    """
+
+    def __init__(self, startup: str = "startup-clear", family: str = "2.0") -> None:
         program = shutil.which("swtpm")
         if program is None:
             pytest.skip("swtpm is not installed")
@@ -29,7 +32,8 @@ class Swtpm:
         base = Path(self._directory.name)
         flags = "not-need-init" + (f",{startup}" if startup else "")
         self._process = subprocess.Popen(
-            [program, "socket", "--tpm2", "--server", f"type=unixio,path={base / 'data'}", "--ctrl",
+            [program, "socket", *(["--tpm2"] if family == "2.0" else []),
+             "--server", f"type=unixio,path={base / 'data'}", "--ctrl",
              f"type=unixio,path={base / 'ctrl'}", "--tpmstate", f"dir={base}", "--flags", flags],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._data = _connect(base / "data")

@@ -1,4 +1,4 @@
-"""The random number generator of the TPM (Part 1, "Random Number Generator (RNG) Module")."""
+"""The random number generator of a TPM (TPM 2.0: Part 1, "RNG Module"; TPM 1.2: Part 1, 4.4)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,13 @@
+"""Part 3: what each command does, one module per chapter."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_MODULES = ("integrity", "ownership", "random", "sessions", "startup", "storage")
+
+
+def load() -> None:
+    """Have every handler registered."""
+    for module in _MODULES:
+        import_module(f"{__name__}.{module}")

@@ -1,0 +1,137 @@
+"""What a command handler works on, and the registry of handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from hashlib import sha1
+from struct import Struct
+from typing import Any, TypeVar, get_type_hints
+
+from hwtpm.crypto.random import Random
+from hwtpm.errors import TpmError
+from hwtpm.tpm12.requests.command import Command, response_of
+from hwtpm.tpm12.state.flags import Flags
+from hwtpm.tpm12.state.keys import Keys
+from hwtpm.tpm12.state.lockout import Lockout
+from hwtpm.tpm12.state.owner import Owner
+from hwtpm.tpm12.state.pcr import Pcrs
+from hwtpm.tpm12.state.permanent import PermanentData
+from hwtpm.tpm12.state.power import Power
+from hwtpm.tpm12.state.sessions import AuthSession, Sessions
+from hwtpm.tpm12.types.codes import TPM_FAIL
+from hwtpm.wire import Wire, handle_area, parameter_reader, parameter_writer
+
+_pack_u32 = Struct(">I").pack
+
+
+class Tpm:
+    """One TPM 1.2: its owners of state, and the circumstances of the command in progress.
+
+    *entropy* gives that many random octets; *now* gives milliseconds that never go back.
+    """
+
+    def __init__(self, entropy: Callable[[int], bytes], now: Callable[[], int]) -> None:
+        self.now = now
+        self.random = Random(entropy)
+        self.power = Power()
+        self.flags = Flags()
+        self.permanent = PermanentData()
+        self.pcrs = Pcrs()
+        self.keys = Keys(self.random)
+        self.sessions = Sessions(self.random)
+        self.lockout = Lockout(now)
+        self.owners: tuple[Owner, ...] = (
+            self.power, self.flags, self.permanent, self.pcrs, self.keys, self.sessions, self.lockout,
+        )
+        self.locality = 0
+        # Tells whether the command in progress has been asked to end.
+        self.cancelled: Callable[[], bool] = bool
+        # Gives a pair of primes found ahead, for bits and exponent, or None; set by the engine's caller.
+        self.primes: Callable[[int, int], tuple[int, int] | None] | None = None
+
+    def check_cancel(self) -> None:
+        """Raise TPM_FAIL if the command in progress has been asked to end: 1.2 has no code for that."""
+        if self.cancelled():
+            raise TpmError(TPM_FAIL)
+
+
+class Authorization:
+    """One authorization of a request: what stands below the double line of Part 3.
+
+    `session` and `key`, the key of the response's HMAC, are there once `auth.authorize` has accepted it.  A
+    handler clears `continues` to end the session with the command.
+    """
+
+    __slots__ = ("auth", "continues", "handle", "key", "nonce_odd", "session")
+
+    def __init__(self, handle: int, nonce_odd: bytes, continues: int, auth: bytes) -> None:
+        self.handle, self.nonce_odd, self.continues, self.auth = handle, nonce_odd, continues, auth
+        self.session: AuthSession | None = None
+        self.key = b""
+
+
+class Call:
+    """One command in progress: its ordinal, its authorizations and the digest of its parameters.
+
+    *parameters* are the octets of the request that its digests cover, without handles and authorizations.
+    """
+
+    __slots__ = ("authorizations", "parameters", "request")
+
+    def __init__(self, request: type[Command[Any]], parameters: bytes,
+                 authorizations: list[Authorization]) -> None:
+        self.request, self.parameters, self.authorizations = request, parameters, authorizations
+
+    @property
+    def ordinal(self) -> int:
+        """The ordinal of the command."""
+        return self.request.ORD
+
+    def in_param_digest(self) -> bytes:
+        """Return SHA-1 of ordinal and parameters (Part 1, 18.1)."""
+        return sha1(_pack_u32(self.request.ORD) + self.parameters).digest()
+
+
+class Entry:
+    """What the dispatcher needs to know of one command; compiled on its first use."""
+
+    def __init__(self, run: Callable[[Tpm, Call, Any], Any], request: type[Command[Any]]) -> None:
+        self.run, self.request = run, request
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What the command's declaration compiles to."""
+        return Plan(self.run, self.request)
+
+
+class Plan:
+    """The compiled codecs and derived properties of one command."""
+
+    __slots__ = ("handle_size", "read", "request", "response_handles", "run", "take_handles", "write",
+                 "write_handles")
+
+    def __init__(self, run: Callable[[Tpm, Call, Any], Any], request: type[Command[Any]]) -> None:
+        response = response_of(request)
+        handles = Struct(f">{len(handle_area(request))}I")
+        self.run = run
+        self.request = request
+        self.handle_size = handles.size
+        self.take_handles = handles.unpack_from
+        self.read = parameter_reader(request, numbered=False)
+        self.write = parameter_writer(response)
+        self.response_handles = tuple(m.name for m in handle_area(response))
+        self.write_handles = Struct(f">{len(self.response_handles)}I").pack
+
+
+COMMANDS: dict[int, Entry] = {}
+H = TypeVar("H", bound=Callable[[Tpm, Call, Any], Wire])
+
+
+def handles(run: H) -> H:
+    """Register *run* as the handler of the request class that its annotation names."""
+    request = get_type_hints(run)["cmd"]
+    if request.ORD in COMMANDS:
+        raise ValueError(f"two handlers for {request.__name__}")
+    COMMANDS[request.ORD] = Entry(run, request)
+    return run

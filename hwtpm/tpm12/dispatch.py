@@ -1,0 +1,160 @@
+"""Commands as octets in, responses as octets out (Part 1, 13 and 18; Part 3, 1 and 2).
+
+The order of checks: header, ordinal, effects that any command has, parameters, state of the TPM, tag,
+authorizations, and then what the command itself checks.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from hmac import digest as hmac
+from struct import Struct
+from typing import Any, Final
+
+from hwtpm.errors import TpmError
+from hwtpm.tpm12.context import COMMANDS, Authorization, Call, Plan, Tpm
+from hwtpm.tpm12.requests.command import Needs
+from hwtpm.tpm12.state.power import Tested
+from hwtpm.tpm12.types.codes import (
+    TPM_BAD_ORDINAL,
+    TPM_BAD_PARAM_SIZE,
+    TPM_BAD_PARAMETER,
+    TPM_BADTAG,
+    TPM_DEACTIVATED,
+    TPM_DEFEND_LOCK_RUNNING,
+    TPM_DISABLED,
+    TPM_FAILEDSELFTEST,
+    TPM_INVALID_POSTINIT,
+    TPM_INVALID_STRUCTURE,
+    TPM_NOSRK,
+    TPM_SUCCESS,
+)
+from hwtpm.tpm12.types.constants import TPM_TAG_RQU_AUTH2_COMMAND, TPM_TAG_RQU_COMMAND, TPM_TAG_RSP_COMMAND
+from hwtpm.tpm12.types.ordinals import TPM_ORD_Startup
+from hwtpm.wire import (
+    RC_INSUFFICIENT,
+    RC_RESERVED_BITS,
+    RC_SELECTOR,
+    RC_SIZE,
+    RC_TAG,
+    RC_VALUE,
+)
+
+_HEADER: Final = Struct(">HII")
+_AUTHORIZATION: Final = Struct(">I20sB20s")
+_pack_u32 = Struct(">I").pack
+_pack_u8 = Struct(">B").pack
+_CODES: Final = {  # what decoders raise, as a code of this family
+    RC_INSUFFICIENT: TPM_BAD_PARAM_SIZE,
+    RC_SIZE: TPM_BAD_PARAM_SIZE,
+    RC_TAG: TPM_INVALID_STRUCTURE,
+    RC_VALUE: TPM_BAD_PARAMETER,
+    RC_SELECTOR: TPM_BAD_PARAMETER,
+    RC_RESERVED_BITS: TPM_BAD_PARAMETER,
+}
+
+
+def error_response(rc: int) -> bytes:
+    """Return the ten octets that answer a command with the return code *rc* (Part 3, 1)."""
+    return _HEADER.pack(TPM_TAG_RSP_COMMAND, 10, rc)
+
+
+def execute(tpm: Tpm, command: bytes) -> bytes:
+    """Run one command and return its response; every TpmError becomes a return code."""
+    try:
+        plan, tag = _header(tpm, command)
+        prepare(tpm, plan)
+        call, request = parse(tpm, plan, tag, command, 10)
+        return respond(tpm, plan, call, *run(tpm, plan, call, request))
+    except TpmError as error:
+        return error_response(_CODES.get(error.rc, error.rc))
+
+
+def _header(tpm: Tpm, command: bytes) -> tuple[Plan, int]:
+    """Check the header; return the plan of the command and its tag."""
+    size = len(command)
+    if size < 10:
+        raise TpmError(TPM_BAD_PARAM_SIZE)
+    tag, told, ordinal = _HEADER.unpack_from(command)
+    if told != size:
+        raise TpmError(TPM_BAD_PARAM_SIZE)
+    entry = COMMANDS.get(ordinal)
+    if entry is None:
+        raise TpmError(TPM_BAD_ORDINAL)
+    return entry.plan, tag
+
+
+def prepare(tpm: Tpm, plan: Plan) -> None:
+    """What every command does to the TPM before its parameters are looked at has happened."""
+    if TPM_ORD_Startup != plan.request.ORD:
+        tpm.power.forget()
+
+
+def parse(tpm: Tpm, plan: Plan, tag: int, command: bytes, off: int) -> tuple[Call, Any]:
+    """Return the command from octet *off* on, once its parameters, the TPM's state and its tag are right."""
+    start = off + plan.handle_size
+    if len(command) < start:
+        raise TpmError(TPM_BAD_PARAM_SIZE)
+    request, end = plan.read(command, start, *plan.take_handles(command, off))
+    _check_state(tpm, plan.request.NEEDS, authorized=tag != TPM_TAG_RQU_COMMAND)
+    count = tag - TPM_TAG_RQU_COMMAND
+    if not TPM_TAG_RQU_COMMAND <= tag <= TPM_TAG_RQU_AUTH2_COMMAND or count not in plan.request.AUTHS:
+        raise TpmError(TPM_BADTAG)
+    if len(command) != end + count * _AUTHORIZATION.size:
+        raise TpmError(TPM_BAD_PARAM_SIZE)
+    authorizations = []
+    for i in range(count):
+        fields = _AUTHORIZATION.unpack_from(command, end + i * _AUTHORIZATION.size)
+        if fields[2] > 1:
+            raise TpmError(TPM_BAD_PARAMETER)
+        authorizations.append(Authorization(*fields))
+    return Call(plan.request, command[start:end], authorizations), request
+
+
+def _check_state(tpm: Tpm, needs: Needs, *, authorized: bool) -> None:
+    if Needs.NO_LOCKOUT in needs and authorized and tpm.lockout.seconds_left:
+        raise TpmError(TPM_DEFEND_LOCK_RUNNING)
+    if Needs.WORKING in needs and tpm.power.tested is Tested.FAILED:
+        raise TpmError(TPM_FAILEDSELFTEST)
+    # TPM_Init and TPM_Startup are the ones that need nothing at all.
+    if not tpm.power.started and needs is not Needs.NOTHING:
+        raise TpmError(TPM_INVALID_POSTINIT)
+    if Needs.UNLESS_NV_UNLOCKED not in needs or tpm.flags.permanent.nv_locked:
+        if Needs.ENABLED in needs and tpm.flags.permanent.disable:
+            raise TpmError(TPM_DISABLED)
+        if Needs.ACTIVATED in needs and tpm.flags.stclear.deactivated:
+            raise TpmError(TPM_DEACTIVATED)
+    if Needs.OWNER in needs and not tpm.permanent.owner_installed:
+        raise TpmError(TPM_NOSRK)
+
+
+def run(tpm: Tpm, plan: Plan, call: Call, request: Any) -> tuple[bytes, bytes]:
+    """Run the command; return the handles and the parameters of its response.
+
+    A command that fails ends the sessions it named (Part 1, 18.1), unless the TPM only defends itself.
+    """
+    try:
+        response = plan.run(tpm, call, request)
+    except TpmError as error:
+        if error.rc != TPM_DEFEND_LOCK_RUNNING:
+            for given in call.authorizations:
+                tpm.sessions.close(given.handle)
+        raise
+    handles = plan.write_handles(*(getattr(response, name) for name in plan.response_handles))
+    return handles, plan.write(response)
+
+
+def respond(tpm: Tpm, plan: Plan, call: Call, handles: bytes, parameters: bytes) -> bytes:
+    """Return the response; the sessions' nonces are new, and sessions that do not continue are closed."""
+    used = call.authorizations
+    body = handles + parameters
+    if used:
+        digest = sha1(_pack_u32(TPM_SUCCESS) + _pack_u32(call.ordinal) + parameters).digest()
+        for given in used:
+            nonce, continues = tpm.random(20), _pack_u8(given.continues)
+            if given.session is not None:
+                given.session.nonce_even = nonce
+            body += nonce + continues + hmac(given.key, digest + nonce + given.nonce_odd + continues, "sha1")
+            if not given.continues:
+                tpm.sessions.close(given.handle)
+    return _HEADER.pack(TPM_TAG_RSP_COMMAND + len(used), 10 + len(body), TPM_SUCCESS) + body

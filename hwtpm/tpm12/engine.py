@@ -1,0 +1,114 @@
+"""A TPM 1.2 as an object: power on, execute, snapshot.  No I/O, no clock and no randomness of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from hwtpm import snapshot as frame
+from hwtpm.crypto.drbg import CtrDrbg
+from hwtpm.errors import StateError, TpmError
+from hwtpm.tpm12 import commands
+from hwtpm.tpm12.context import COMMANDS, Tpm
+from hwtpm.tpm12.dispatch import error_response, execute
+from hwtpm.tpm12.state.power import Tested
+from hwtpm.tpm12.types.codes import TPM_FAIL
+
+_MAGIC: Final = b"cusetpm 1.2\0"
+_VERSION: Final = 1
+_WHAT: Final = "TPM 1.2"
+
+
+def _never() -> bool:
+    return False
+
+
+class Outcome(NamedTuple):
+    """What a command came to: its response, and whether permanent state must be stored before it leaves."""
+
+    response: bytes
+    dirty: bool
+
+
+class Engine:
+    """One TPM 1.2 from power-on to power-off.
+
+    *entropy* gives that many random octets; *now* gives milliseconds that never go back.  With a *snapshot*
+    the TPM is the one that gave it, after a loss of power; without, it is newly manufactured, and a *seed*
+    makes its secrets reproducible.  *primes*, if given, has primes of bits and exponent that were found
+    ahead, each pair once, or None.  Calls of `execute` must be serialised by the caller.
+    """
+
+    def __init__(self, entropy: Callable[[int], bytes], now: Callable[[], int], snapshot: bytes | None = None,
+                 seed: bytes | None = None,
+                 primes: Callable[[int, int], tuple[int, int] | None] | None = None) -> None:
+        commands.load()
+        self.tpm = Tpm(entropy, now)
+        self.tpm.primes = primes
+        self.fault: Exception | None = None  # the defect that put this TPM into failure mode
+        self._sections: dict[bytes, bytes] = {}
+        if snapshot is None:
+            self.tpm.permanent.manufacture(CtrDrbg(seed).generate if seed is not None else self.tpm.random)
+            for owner in self.tpm.owners:
+                owner.touch()
+        else:
+            self._apply(frame.unpack(_MAGIC, _VERSION, _WHAT, snapshot), self.tpm)
+
+    def execute(self, command: bytes, locality: int = 0, cancelled: Callable[[], bool] = _never) -> Outcome:
+        """Run *command*, which came from *locality* 0 to 4; any octets get exactly one response.
+
+        A command that takes long asks *cancelled* again and again, and ends with TPM_FAIL when it is true;
+        nothing has changed then.  A defect of the engine puts this TPM into failure mode (TPM_FAIL) and is
+        kept in `fault`; what the command changed is not reported as dirty then.
+        """
+        tpm = self.tpm
+        tpm.locality = locality
+        tpm.cancelled = cancelled
+        try:
+            response = execute(tpm, command)
+        except Exception as fault:  # The guest must not be able to end the process with a defect of ours.
+            self.fault = fault
+            tpm.power.tested = Tested.FAILED
+            return Outcome(error_response(TPM_FAIL), False)
+        return Outcome(response, self.dirty)
+
+    @property
+    def dirty(self) -> bool:
+        """Tell whether permanent state has changed since the last snapshot."""
+        return any(owner.dirty for owner in self.tpm.owners)
+
+    def takes_long(self, command: bytes) -> bool:
+        """Tell whether *command* is one that may search primes or do comparable work."""
+        entry = COMMANDS.get(int.from_bytes(command[6:10], "big"))
+        return entry is not None and entry.request.LONG
+
+    def snapshot(self) -> bytes:
+        """Return the permanent state; only owners whose state has changed encode theirs again."""
+        for owner in self.tpm.owners:
+            if owner.dirty or owner.TAG not in self._sections:
+                self._sections[owner.TAG] = owner.save()
+                owner.dirty = False
+        return frame.pack(_MAGIC, _VERSION, self._sections)
+
+    def rollback(self, snapshot: bytes) -> None:
+        """Make the permanent state that of *snapshot*; volatile state stays.
+
+        Raises StateError when *snapshot* is not one that this version can read; nothing has changed then.
+        """
+        sections = frame.unpack(_MAGIC, _VERSION, _WHAT, snapshot)
+        # Owners take their sections one by one.  That all can be taken shows with owners of no value.
+        self._apply(sections, Tpm(bytes, lambda: 0))
+        self._apply(sections, self.tpm)
+
+    def _apply(self, sections: dict[bytes, bytes], tpm: Tpm) -> None:
+        """The permanent state of *tpm* is that of *sections*, or, if this raises StateError, undefined."""
+        if sections.keys() != {owner.TAG for owner in tpm.owners}:
+            raise StateError("the TPM state has other sections than this version of cusetpm knows")
+        try:
+            for owner in tpm.owners:
+                owner.restore(sections[owner.TAG])
+                owner.dirty = False
+        except (TpmError, ValueError) as error:
+            raise StateError(f"the TPM state is damaged: {error}") from error
+        if tpm is self.tpm:
+            self._sections = sections

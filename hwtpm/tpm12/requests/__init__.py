@@ -1,0 +1,1 @@
+"""Part 3: what every command takes and gives, one module per chapter."""

@@ -1,0 +1,1 @@
+"""What a TPM 1.2 remembers, one module per owner of state."""

@@ -1,0 +1,90 @@
+"""TPM_PERMANENT_DATA, as far as it has no owner of its own (Part 2, 7.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, ClassVar, Final
+
+from hwtpm.tpm12.state.keys import Key, StoredKey
+from hwtpm.tpm12.state.owner import Owner
+from hwtpm.tpm12.types.base import TPM_BOOL, TPM_NONCE, TPM_SECRET, UINT8, UINT32
+from hwtpm.tpm12.types.key import TPM_PUBKEY
+from hwtpm.wire import SECRET, Boxed, Fixed, Wire, decode, encode
+
+_FORMAT: Final = 1
+_SYMMETRIC = Annotated[bytes, Fixed(16), SECRET]
+_STORED_KEY = Annotated[StoredKey | None, Boxed(optional=True)]
+
+
+class _Permanent(Wire):
+    version: UINT8
+    owner_installed: TPM_BOOL
+    owner_auth: TPM_SECRET
+    operator_auth: TPM_SECRET
+    tpm_proof: TPM_SECRET
+    ek_reset: TPM_NONCE
+    context_key: _SYMMETRIC
+    delegate_key: _SYMMETRIC
+    daa_blob_key: _SYMMETRIC
+    daa_proof: TPM_SECRET
+    tpm_daa_seed: TPM_SECRET
+    restrict_delegate: UINT32
+    no_owner_nv_write: UINT32
+    manu_maint_pub: Annotated[TPM_PUBKEY | None, Boxed(optional=True)]
+    endorsement_key: _STORED_KEY
+    srk: _STORED_KEY
+
+
+class PermanentData(Owner):
+    """Secrets and keys of the TPM; read freely, changed through `set`.
+
+    `endorsement_key` and `srk` are None where there is none.  `context_key`, `delegate_key` and
+    `daa_blob_key` are AES-128 keys.  `owner_auth` is valid while `owner_installed`.
+    """
+
+    TAG: ClassVar[bytes] = b"perm"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owner_installed = False
+        self.owner_auth = self.operator_auth = self.tpm_proof = self.ek_reset = bytes(20)
+        self.daa_proof = self.tpm_daa_seed = bytes(20)
+        self.context_key = self.delegate_key = self.daa_blob_key = bytes(16)
+        self.restrict_delegate = 0
+        self.no_owner_nv_write = 0
+        self.manu_maint_pub: TPM_PUBKEY | None = None
+        self.endorsement_key: Key | None = None
+        self.srk: Key | None = None
+
+    def set(self, **values: object) -> None:
+        """The members named have these values."""
+        for name, value in values.items():
+            setattr(self, name, value)
+        self.touch()
+
+    def manufacture(self, random: Callable[[int], bytes]) -> None:
+        """The secrets that a TPM has before it has an owner are new."""
+        self.set(tpm_proof=random(20), daa_proof=random(20), tpm_daa_seed=random(20),
+                 context_key=random(16), delegate_key=random(16), daa_blob_key=random(16))
+
+    def save(self) -> bytes:
+        """Return version and all members."""
+        stored = [StoredKey.of(key) if key is not None else None for key in (self.endorsement_key, self.srk)]
+        return encode(_Permanent(
+            _FORMAT, self.owner_installed, self.owner_auth, self.operator_auth, self.tpm_proof, self.ek_reset,
+            self.context_key, self.delegate_key, self.daa_blob_key, self.daa_proof, self.tpm_daa_seed,
+            self.restrict_delegate, self.no_owner_nv_write, self.manu_maint_pub, *stored,
+        ))
+
+    def restore(self, state: bytes) -> None:
+        """Take what `save` gave."""
+        found = decode(_Permanent, state)
+        if found.version != _FORMAT:
+            raise ValueError(f"permanent data of version {found.version}")
+        for name in ("owner_auth", "operator_auth", "tpm_proof", "ek_reset", "context_key", "delegate_key",
+                     "daa_blob_key", "daa_proof", "tpm_daa_seed", "restrict_delegate", "no_owner_nv_write",
+                     "manu_maint_pub"):
+            setattr(self, name, getattr(found, name))
+        self.owner_installed = bool(found.owner_installed)
+        self.endorsement_key = found.endorsement_key.key() if found.endorsement_key is not None else None
+        self.srk = found.srk.key() if found.srk is not None else None

@@ -1,0 +1,151 @@
+"""A TPM 1.2 engine for tests: reproducible randomness, a clock that moves when told, and a typed client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+from hwtpm.client12 import Client, Session
+from hwtpm.crypto import ids
+from hwtpm.crypto.drbg import CtrDrbg
+from hwtpm.crypto.primes import generate_rsa
+from hwtpm.crypto.rsa import RsaPublic
+from hwtpm.tpm12.engine import Engine
+from hwtpm.tpm12.requests.ownership import CreateEndorsementKeyPair, TakeOwnership
+from hwtpm.tpm12.requests.startup import Startup
+from hwtpm.tpm12.requests.storage import CreateWrapKey, LoadKey2
+from hwtpm.tpm12.types.constants import (
+    TPM_ALG_RSA,
+    TPM_AUTH_ALWAYS,
+    TPM_ES_NONE,
+    TPM_ES_RSAESOAEP_SHA1_MGF1,
+    TPM_ET_KEYHANDLE,
+    TPM_ET_XOR,
+    TPM_KEY_SIGNING,
+    TPM_KEY_STORAGE,
+    TPM_KH_SRK,
+    TPM_PID_OWNER,
+    TPM_SS_NONE,
+    TPM_ST_CLEAR,
+    TPM_SS_RSASSAPKCS1v15_SHA1,
+)
+from hwtpm.tpm12.types.key import TPM_KEY, TPM_KEY_PARMS, TPM_PUBKEY, TPM_RSA_KEY_PARMS
+from hwtpm.tpm12.wrapping import OAEP_LABEL
+from hwtpm.wire import encode
+from tests.support.tpm2 import ManualClock
+
+OWNER_AUTH, SRK_AUTH, KEY_AUTH, MIGRATION_AUTH = b"owner".ljust(20, b"."), b"srk".ljust(20, b"."), \
+    b"key".ljust(20, b"."), b"migration".ljust(20, b".")
+RSA_2048 = encode(TPM_RSA_KEY_PARMS(2048, 2, b""))
+STORAGE_PARMS = TPM_KEY_PARMS(TPM_ALG_RSA, TPM_ES_RSAESOAEP_SHA1_MGF1, TPM_SS_NONE, RSA_2048)
+SIGNING_PARMS = TPM_KEY_PARMS(TPM_ALG_RSA, TPM_ES_NONE, TPM_SS_RSASSAPKCS1v15_SHA1, RSA_2048)
+
+
+def key_template(usage: int, parms: TPM_KEY_PARMS, *, tag: int = 0x0101, flags: int = 0,
+                 auth_data_usage: int = TPM_AUTH_ALWAYS, pcr_info: bytes = b"") -> TPM_KEY:
+    """Return what TPM_CreateWrapKey and others make a key from; *tag* 0x0028 makes it a TPM_KEY12."""
+    return TPM_KEY(tag, 0, usage, flags, auth_data_usage, parms, pcr_info, b"", b"")
+
+
+@cache
+def _primes(number: int) -> tuple[int, int]:
+    return generate_rsa(2048, 65537, CtrDrbg(b"primes of tests %d" % number).generate, bool)
+
+
+class Machine:
+    """An engine with its clock, its client, and the `locality` that commands come from.
+
+    Its RSA 2048 keys are made of a few primes that all tests share: finding new ones takes long.
+    """
+
+    def __init__(self, seed: bytes = b"a test", snapshot: bytes | None = None) -> None:
+        self.clock = ManualClock()
+        self.entropy = CtrDrbg(b"entropy of " + seed).generate
+        self.locality = 0
+        self.cancelled: Callable[[], bool] = bool  # what commands that take long ask
+        self.dirty = False  # of the last command
+        self.durable = snapshot
+        self._taken = 0
+        self.engine = Engine(self.entropy, self.clock, snapshot, None if snapshot is not None else seed,
+                             self._take)
+        self.client = Client(self.execute, CtrDrbg(b"nonces of " + seed).generate)
+        self.run = self.client.run
+        if snapshot is None:
+            self.durable = self.engine.snapshot()
+
+    def _take(self, bits: int, exponent: int) -> tuple[int, int] | None:
+        if (bits, exponent) != (2048, 65537):
+            return None
+        self._taken += 1
+        return _primes(self._taken % 8)
+
+    @property
+    def tpm(self):  # type: ignore[no-untyped-def]
+        return self.engine.tpm
+
+    def execute(self, command: bytes) -> bytes:
+        """Run a command as a guest does: what it changes for good is durable with the response."""
+        response, self.dirty = self.engine.execute(command, self.locality, self.cancelled)
+        if self.engine.fault is not None:
+            raise self.engine.fault
+        if self.dirty:
+            self.durable = self.engine.snapshot()
+        return response
+
+    def power_cycle(self, off_ms: int = 1000) -> None:
+        """Lose power and get it back; only what was durable is left."""
+        assert self.durable is not None
+        self.clock.advance(off_ms)
+        self.engine = Engine(self.entropy, self.clock, self.durable, None, self._take)
+
+
+def started(seed: bytes = b"a test") -> Machine:
+    """Return a new TPM, enabled and activated, after TPM_Startup(ST_CLEAR)."""
+    machine = Machine(seed)
+    machine.tpm.flags.set(disable=False, deactivated=False)
+    machine.run(Startup(TPM_ST_CLEAR))
+    return machine
+
+
+def owned(seed: bytes = b"a test") -> Machine:
+    """Return a TPM with an endorsement key and an owner: OWNER_AUTH and SRK_AUTH."""
+    machine = started(seed)
+    take_ownership(machine.client)
+    return machine
+
+
+def take_ownership(client: Client) -> None:
+    """The TPM has a new endorsement key and an owner."""
+    made = client.run(CreateEndorsementKeyPair(bytes(20), STORAGE_PARMS))
+    client.run(TakeOwnership(TPM_PID_OWNER, encrypt_to(made.pub_endorsement_key, OWNER_AUTH),
+                             encrypt_to(made.pub_endorsement_key, SRK_AUTH),
+                             key_template(TPM_KEY_STORAGE, STORAGE_PARMS)), once(client.oiap(OWNER_AUTH)))
+
+
+def encrypt_to(pubkey: TPM_PUBKEY, secret: bytes) -> bytes:
+    """Return *secret* under RSAES-OAEP for the owner of *pubkey*."""
+    return RsaPublic(pubkey.pub_key).encrypt_oaep(ids.SHA1, OAEP_LABEL, secret)
+
+
+def once(session: Session) -> Session:
+    """Return *session*, which ends with its next use."""
+    session.continues = False
+    return session
+
+
+def create_key(client: Client, template: TPM_KEY, parent: int = TPM_KH_SRK,
+               parent_auth: bytes = SRK_AUTH, adip: int = TPM_ET_XOR) -> TPM_KEY:
+    """Return a new key under *parent* with KEY_AUTH and MIGRATION_AUTH."""
+    session = client.osap(TPM_ET_KEYHANDLE, parent, parent_auth, adip)
+    return client.run(CreateWrapKey(parent, session.encrypt(KEY_AUTH),
+                                    session.encrypt(MIGRATION_AUTH, odd=True), template), session).wrapped_key
+
+
+def load_key(client: Client, key: TPM_KEY, parent: int = TPM_KH_SRK, parent_auth: bytes = SRK_AUTH) -> int:
+    """Return the handle of *key*, loaded under *parent*."""
+    return client.run(LoadKey2(parent, key), once(client.oiap(parent_auth))).inkey_handle
+
+
+def signing_key(client: Client) -> int:
+    """Return the handle of a new signing key under the SRK."""
+    return load_key(client, create_key(client, key_template(TPM_KEY_SIGNING, SIGNING_PARMS)))
