@@ -19,6 +19,7 @@ from hwtpm.tpm12.state.sessions import AuthSession
 from hwtpm.tpm12.types.codes import (
     TPM_AUTH2FAIL,
     TPM_AUTHFAIL,
+    TPM_BAD_LOCALITY,
     TPM_BAD_MODE,
     TPM_INAPPROPRIATE_ENC,
     TPM_INVALID_KEYUSAGE,
@@ -119,7 +120,10 @@ def use_key(tpm: Tpm, handle: int, *, read_only: bool = False, ignore_pcrs: bool
     if key is None:
         raise TpmError(TPM_KEYNOTFOUND)
     if not ignore_pcrs and not (read_only and key.public.key_flags & TPM_PCRIGNOREDONREAD):
-        check_pcr_info(tpm, key.pcr_info)
+        try:
+            check_pcr_info(tpm, key.pcr_info)
+        except TpmError:
+            raise TpmError(TPM_WRONGPCRVAL) from None  # whatever of it was wrong (Part 1, 25.1)
     return key
 
 
@@ -131,7 +135,7 @@ def parent_pcr_status(tpm: Tpm, handle: int) -> bool:
 
 
 def check_pcr_info(tpm: Tpm, info: TPM_PCR_INFO | TPM_PCR_INFO_LONG | TPM_PCR_INFO_SHORT | None) -> None:
-    """The PCRs have the values of *info*, and the locality is among its own; else TPM_WRONGPCRVAL."""
+    """The PCRs have the values of *info* (TPM_WRONGPCRVAL), and it has the locality (TPM_BAD_LOCALITY)."""
     if info is None:
         return
     if isinstance(info, TPM_PCR_INFO_LONG):
@@ -141,7 +145,7 @@ def check_pcr_info(tpm: Tpm, info: TPM_PCR_INFO | TPM_PCR_INFO_LONG | TPM_PCR_IN
     if any(selection) and tpm.pcrs.digest(selection) != info.digest_at_release:
         raise TpmError(TPM_WRONGPCRVAL)
     if not isinstance(info, TPM_PCR_INFO) and not info.locality_at_release >> tpm.locality & 1:
-        raise TpmError(TPM_WRONGPCRVAL)
+        raise TpmError(TPM_BAD_LOCALITY)
 
 
 def check_adip(tpm: Tpm, scheme: int) -> None:
@@ -164,6 +168,17 @@ def decrypt_auth(given: Authorization, encrypted: bytes, *, odd: bool = False) -
         pad = sha1(session.shared_secret + nonce).digest()
         return bytes(a ^ b for a, b in zip(encrypted, pad, strict=True))
     return symmetric.encrypt(ids.AES, ids.CTR, session.shared_secret[:16], nonce[:16], encrypted)[0]
+
+
+def close_bound(tpm: Tpm, call: Call, entity: int, digest: bytes | None = None) -> None:
+    """No OSAP or DSAP session is bound to the entity, or to any of its type without *digest*.
+
+    One that authorizes this command ends with it, and the response says so.
+    """
+    tpm.sessions.close_bound(entity, digest)
+    for given in call.authorizations:
+        if given.handle not in tpm.sessions.open:
+            given.continues = 0
 
 
 def require_usage(key: Key, *usages: int) -> None:

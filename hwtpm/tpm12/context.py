@@ -11,9 +11,11 @@ from typing import Any, TypeVar, get_type_hints
 from hwtpm.crypto.random import Random
 from hwtpm.errors import TpmError
 from hwtpm.tpm12.requests.command import Command, response_of
+from hwtpm.tpm12.state.counters import Counters
 from hwtpm.tpm12.state.flags import Flags
 from hwtpm.tpm12.state.keys import Keys
 from hwtpm.tpm12.state.lockout import Lockout
+from hwtpm.tpm12.state.nv import NvStorage
 from hwtpm.tpm12.state.owner import Owner
 from hwtpm.tpm12.state.pcr import Pcrs
 from hwtpm.tpm12.state.permanent import PermanentData
@@ -41,8 +43,11 @@ class Tpm:
         self.keys = Keys(self.random)
         self.sessions = Sessions(self.random)
         self.lockout = Lockout(now)
+        self.nv = NvStorage()
+        self.counters = Counters()
         self.owners: tuple[Owner, ...] = (
             self.power, self.flags, self.permanent, self.pcrs, self.keys, self.sessions, self.lockout,
+            self.nv, self.counters,
         )
         self.locality = 0
         # Tells whether the command in progress has been asked to end.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-_MODULES = ("integrity", "ownership", "random", "sessions", "startup", "storage")
+_MODULES = ("counter", "integrity", "nv", "ownership", "random", "sessions", "startup", "storage")
 
 
 def load() -> None:

@@ -10,7 +10,9 @@ from hwtpm.tpm12.context import Call, Tpm, handles
 from hwtpm.tpm12.requests.sessions import OIAP, OSAP, OIAPResponse, OSAPResponse
 from hwtpm.tpm12.types.codes import TPM_BAD_HANDLE, TPM_BAD_PARAMETER
 from hwtpm.tpm12.types.constants import (
+    TPM_ET_COUNTER,
     TPM_ET_KEYHANDLE,
+    TPM_ET_NV,
     TPM_ET_OWNER,
     TPM_ET_SRK,
     TPM_KH_OPERATOR,
@@ -61,4 +63,10 @@ def _entity(tpm: Tpm, kind: int, value: int) -> tuple[bytes, bytes]:
     if kind == TPM_ET_SRK:
         key = use_key(tpm, TPM_KH_SRK, ignore_pcrs=True)
         return key.usage_auth, key.pub_data_digest
+    if kind == TPM_ET_COUNTER:
+        counter = tpm.counters.get(value)
+        return counter.auth_data, counter.digest
+    if kind == TPM_ET_NV:
+        area = tpm.nv.get(value)
+        return area.auth_value, area.digest
     raise TpmError(TPM_BAD_PARAMETER)

@@ -6,11 +6,12 @@ from typing import Annotated, ClassVar
 
 from hwtpm.tpm12.profile import NUM_PCR
 from hwtpm.tpm12.types.base import SIZED, TPM_BOOL, TPM_COMPOSITE_HASH, UINT8
-from hwtpm.tpm12.types.codes import TPM_INVALID_PCR_INFO
+from hwtpm.tpm12.types.codes import TPM_INVALID_PCR_INFO, TPM_INVALID_STRUCTURE
 from hwtpm.tpm12.types.constants import TPM_TAG_PCR_INFO_LONG
-from hwtpm.wire import Sized, Wire
+from hwtpm.wire import Int, Sized, Wire
 
-TPM_LOCALITY_SELECTION = UINT8
+TPM_LOCALITY_SELECTION = Annotated[int, Int("B", allowed=range(1, 0x20), rc=TPM_INVALID_STRUCTURE)]
+"""Bit n stands for locality n; none at all could never be satisfied (Part 2, 8.6)."""
 
 
 class TPM_PCR_SELECTION(Wire):
@@ -38,7 +39,7 @@ class TPM_PCR_INFO_LONG(Wire):
     """What a 1.2 key or blob is bound to.  Part 2, 8.4."""
 
     TAG: ClassVar[int] = TPM_TAG_PCR_INFO_LONG
-    locality_at_creation: TPM_LOCALITY_SELECTION
+    locality_at_creation: UINT8
     locality_at_release: TPM_LOCALITY_SELECTION
     creation_pcr_selection: TPM_PCR_SELECTION
     release_pcr_selection: TPM_PCR_SELECTION
@@ -58,5 +59,5 @@ class TPM_PCR_ATTRIBUTES(Wire):
     """Who can reset and extend a PCR.  Part 2, 8.8."""
 
     pcr_reset: TPM_BOOL
-    pcr_extend_local: TPM_LOCALITY_SELECTION
-    pcr_reset_local: TPM_LOCALITY_SELECTION
+    pcr_extend_local: UINT8
+    pcr_reset_local: UINT8
