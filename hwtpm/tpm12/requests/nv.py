@@ -108,5 +108,4 @@ class DirRead(Command[DirReadResponse]):
     """The value of the DIR is returned.  Part 3, 28.2."""
 
     ORD: ClassVar[int] = TPM_ORD_DirRead
-    NEEDS: ClassVar[Needs] = Needs.OWNED
     dir_index: UINT32
