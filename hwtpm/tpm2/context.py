@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from struct import Struct
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from hwtpm.crypto.random import Random
 from hwtpm.errors import TpmError
@@ -65,29 +65,44 @@ class Tpm:
             raise TpmError(TPM_RC_CANCELED)
 
 
+class Memory(NamedTuple):
+    """How a command that came before is answered without decoding, running and encoding it again.
+
+    *recall* takes the handles and the octets of the parameters.  It returns handle area and parameters of the
+    response, and the TPM is as after the command; or None, or it raises what the command would.  *keep* is
+    given a command that has succeeded: request, octets of its parameters, response, octets of those.
+    """
+
+    recall: Callable[[Tpm, tuple[int, ...], bytes], tuple[bytes, bytes] | None]
+    keep: Callable[[Tpm, Any, bytes, Any, bytes], None]
+
+
 class Entry:
     """What the dispatcher needs to know of one command; compiled on its first use."""
 
     def __init__(self, run: Callable[[Tpm, Any], Any], request: type[Command[Any]]) -> None:
         self.run, self.request = run, request
+        self.memory: Memory | None = None
 
     @cached_property
     def plan(self) -> Plan:
         """What the command's declaration compiles to."""
-        return Plan(self.run, self.request)
+        return Plan(self.run, self.request, self.memory)
 
 
 class Plan:
     """The compiled codecs and derived properties of one command."""
 
     __slots__ = ("auth_count", "decryptable", "encryptable", "handle_count", "handle_readers",
-                 "known_handles", "no_sessions", "read", "request", "response_handle", "roles", "run",
-                 "take_handles", "write")
+                 "known_handles", "memory", "no_sessions", "read", "request", "response_handle", "roles",
+                 "run", "take_handles", "write")
 
-    def __init__(self, run: Callable[[Tpm, Any], Any], request: type[Command[Any]]) -> None:
+    def __init__(self, run: Callable[[Tpm, Any], Any], request: type[Command[Any]],
+                 memory: Memory | None = None) -> None:
         response = response_of(request)
         area = handle_area(request)
         self.run = run
+        self.memory = memory
         self.request = request
         self.handle_count = len(area)
         self.roles = tuple(m.role.value for m in area if m.role is not None)

@@ -142,7 +142,11 @@ def create_primary(tpm: Tpm, hierarchy: int, public: TPMT_PUBLIC, data: bytes) -
             found.key = secret.key
         return found
 
-    return tpm.objects.primary((hierarchy, seed, proofs, octets, data), derive)
+    # A caller's secret stays here no longer than the object that it is for.
+    if _provided(public, data) is not None:
+        return derive()
+    personal = hashlib.sha512(data).digest() if data else b""
+    return tpm.objects.primary((hierarchy, seed, proofs, octets, personal), derive)
 
 
 class DerivedBits:

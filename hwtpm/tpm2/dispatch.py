@@ -61,19 +61,14 @@ def _execute(tpm: Tpm, command: bytes) -> bytes:
     if tag == TPM_ST_NO_SESSIONS:
         if plan.auth_count:
             raise TpmError(TPM_RC_AUTH_MISSING)
-        request, end = plan.read(command, off, *handles)
-        if end != len(command):
-            raise TpmError(TPM_RC_SIZE)
         audit = _Audit(tpm, code, handles, command[off:]) if code in tpm.audit.commands else None
-        response = plan.run(tpm, request)
+        handle, parameters = _run(tpm, plan, handles, command, off)
         if not plan.no_sessions:
             tpm.sessions.exclusive = 0
-        parameters = plan.write(response)
         if audit is not None:
             audit.record(tpm, parameters)
-        if plan.response_handle:
-            parameters = _pack_u32(getattr(response, plan.response_handle)) + parameters
-        return _pack_header(TPM_ST_NO_SESSIONS, 10 + len(parameters), TPM_RC_SUCCESS) + parameters
+        body = handle + parameters
+        return _pack_header(TPM_ST_NO_SESSIONS, 10 + len(body), TPM_RC_SUCCESS) + body
     if plan.no_sessions:
         raise TpmError(TPM_RC_AUTH_CONTEXT)
     found = password.alone(command, off) if plan.auth_count == 1 else None
@@ -84,17 +79,11 @@ def _execute(tpm: Tpm, command: bytes) -> bytes:
     # The digest is over the parameters as they came in.
     audit = _Audit(tpm, code, handles, area.parameters) if code in tpm.audit.commands else None
     area.decrypt(tpm)
-    request, end = plan.read(area.parameters, 0, *handles)
-    if end != len(area.parameters):
-        raise TpmError(TPM_RC_SIZE)
-    response = plan.run(tpm, request)
-    parameters, acknowledgements = area.respond(tpm, plan.write(response))
+    handle, parameters = _run(tpm, plan, handles, area.parameters, 0)
+    parameters, acknowledgements = area.respond(tpm, parameters)
     if audit is not None:
         audit.record(tpm, parameters)
-    body = _pack_u32(len(parameters)) + parameters + acknowledgements
-    if plan.response_handle:
-        body = _pack_u32(getattr(response, plan.response_handle)) + body
-    return _pack_header(TPM_ST_SESSIONS, 10 + len(body), TPM_RC_SUCCESS) + body
+    return _with_sessions(handle, parameters, acknowledgements)
 
 
 def _with_password(tpm: Tpm, plan: Plan, code: int, handles: tuple[int, ...], command: bytes, auth: bytes,
@@ -105,18 +94,37 @@ def _with_password(tpm: Tpm, plan: Plan, code: int, handles: tuple[int, ...], co
     except TpmError as error:
         raise error.session(1) from None
     audit = _Audit(tpm, code, handles, command[off:]) if code in tpm.audit.commands else None
-    request, end = plan.read(command, off, *handles)
-    if end != len(command):
-        raise TpmError(TPM_RC_SIZE)
-    response = plan.run(tpm, request)
+    handle, parameters = _run(tpm, plan, handles, command, off)
     tpm.sessions.exclusive = 0
-    parameters = plan.write(response)
     if audit is not None:
         audit.record(tpm, parameters)
-    body = _pack_u32(len(parameters)) + parameters + password.ACKNOWLEDGEMENT
+    return _with_sessions(handle, parameters, password.ACKNOWLEDGEMENT)
+
+
+def _run(tpm: Tpm, plan: Plan, handles: tuple[int, ...], octets: bytes, off: int) -> tuple[bytes, bytes]:
+    """Run the command whose parameters are *octets* from *off* on; return handle area and parameters."""
+    memory = plan.memory
+    if memory is not None:
+        known = memory.recall(tpm, handles, octets[off:])
+        if known is not None:
+            return known
+    request, end = plan.read(octets, off, *handles)
+    if end != len(octets):
+        raise TpmError(TPM_RC_SIZE)
+    response = plan.run(tpm, request)
+    parameters = plan.write(response)
+    if memory is not None:
+        memory.keep(tpm, request, octets[off:], response, parameters)
     if plan.response_handle:
-        body = _pack_u32(getattr(response, plan.response_handle)) + body
-    return _pack_header(TPM_ST_SESSIONS, 10 + len(body), TPM_RC_SUCCESS) + body
+        return _pack_u32(getattr(response, plan.response_handle)), parameters
+    return b"", parameters
+
+
+def _with_sessions(handle: bytes, parameters: bytes, acknowledgements: bytes) -> bytes:
+    """Return the response of a command that came with sessions."""
+    size = 14 + len(handle) + len(parameters) + len(acknowledgements)
+    head = _pack_header(TPM_ST_SESSIONS, size, TPM_RC_SUCCESS) + handle
+    return head + _pack_u32(len(parameters)) + parameters + acknowledgements
 
 
 class _Audit:

@@ -157,6 +157,18 @@ def test_a_cached_primary_is_the_derived_one() -> None:
     assert (first.auth_value, second.auth_value) == (b"", b"auth")
 
 
+def test_no_secret_of_a_caller_is_cached() -> None:
+    machine = started()
+    made = [primary(machine, keyed_hash(), data=b"secret"),
+            primary(machine, ecc(), data=b"personal", auth=b"auth")]
+    for response in made:
+        machine.run(FlushContext(response.object_handle))
+    ((key, cached),) = machine.tpm.objects._primaries._found.items()
+    assert b"personal" not in key
+    assert cached.auth_value == b""
+    assert primary(machine, ecc(), data=b"personal").name == cached.name == made[1].name
+
+
 def test_the_cache_is_bounded() -> None:
     machine = started()
     for i in range(100):
@@ -167,8 +179,7 @@ def test_the_cache_is_bounded() -> None:
 def test_storage_proof_changes_the_seed_of_an_endorsement_primary_only() -> None:
     machine = started()
     before = found(machine, primary(machine, storage(), TPM_RH_ENDORSEMENT).object_handle)
-    real = machine.tpm.hierarchies.proof
-    machine.tpm.hierarchies.proof = lambda handle: bytes(64) if handle == TPM_RH_OWNER else real(handle)
+    machine.tpm.hierarchies.new_proof(TPM_RH_OWNER, bytes)
     after = found(machine, primary(machine, storage(), TPM_RH_ENDORSEMENT).object_handle)
     assert before.name == after.name
     assert before.sensitive is not None

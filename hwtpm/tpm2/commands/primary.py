@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hwtpm.tpm2 import creation, templates
-from hwtpm.tpm2.context import Tpm, handles
+from hwtpm.tpm2.context import COMMANDS, Memory, Tpm, handles
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary, CreatePrimaryResponse
-from hwtpm.tpm2.state.objects import Object
+from hwtpm.tpm2.state.objects import Answer, Object
 from hwtpm.tpm2.types.algorithms import TPMS_SENSITIVE_CREATE
 from hwtpm.tpm2.types.objects import TPMT_PUBLIC
 
@@ -43,3 +43,29 @@ def make_primary(tpm: Tpm, hierarchy: int, template: TPMT_PUBLIC, given: TPMS_SE
     """
     made = creation.create_primary(tpm, hierarchy, template, given.data)
     return made.with_auth(given.user_auth.rstrip(b"\0"))
+
+
+def _key(tpm: Tpm, hierarchy: int, parameters: bytes) -> tuple[object, ...]:
+    """Return all that the answer to a command without a selection of PCRs depends on."""
+    return parameters, hierarchy, tpm.locality, tpm.hierarchies.secrets(hierarchy)
+
+
+def _recall(tpm: Tpm, area: tuple[int, ...], parameters: bytes) -> tuple[bytes, bytes] | None:
+    answer = tpm.objects.answer(_key(tpm, area[0], parameters))
+    if answer is None:
+        return None
+    return tpm.objects.add(answer.made).to_bytes(4, "big"), answer.parameters
+
+
+def _keep(tpm: Tpm, cmd: CreatePrimary, parameters: bytes, response: CreatePrimaryResponse,
+          answer: bytes) -> None:
+    # A caller's secret stays here no longer than the object that it is for.
+    given = cmd.in_sensitive
+    if given.user_auth or given.data or cmd.creation_pcr:
+        return
+    made = tpm.objects.loaded(response.object_handle)
+    assert made is not None
+    tpm.objects.keep_answer(_key(tpm, cmd.primary_handle, parameters), Answer(made, answer))
+
+
+COMMANDS[CreatePrimary.CC].memory = Memory(_recall, _keep)

@@ -104,6 +104,11 @@ class Hierarchies(Owner):
         self._proofs[handle] = random(PROOF_SIZE)
         self.touch()
 
+    def secrets(self, handle: int) -> tuple[bytes, bytes, bytes]:
+        """Return all that primaries of the hierarchy and their tickets are made from: seed and proofs."""
+        proofs = self._proofs
+        return self._seeds[handle], proofs[handle], proofs[TPM_RH_OWNER]
+
     def auth(self, handle: int) -> bytes:
         """Return the authorization value; empty for the NULL hierarchy."""
         return self._auths.get(handle, b"")

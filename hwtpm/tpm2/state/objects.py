@@ -1,4 +1,4 @@
-"""Objects: their names, the transient and persistent handles, and the primary keys derived lately.
+"""Objects: their names, the transient and persistent handles, and the primaries made lately.
 
 An `Object` does not change once it is loaded: TPM2_ObjectChangeAuth returns a new private area and leaves the
 loaded object alone (Part 3, 12.8), and a persistent object is evicted or kept whole.  So a transient and a
@@ -7,19 +7,19 @@ persistent handle can share one, and so can a cache.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from copy import copy
 from functools import cached_property
 from struct import Struct
 from struct import error as StructError
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, NamedTuple
 
 from hwtpm.crypto import hashes
 from hwtpm.crypto.errors import CryptoError
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.profile import MAX_EVICT_OBJECTS, MAX_LOADED_OBJECTS, RSA_DEFAULT_PUBLIC_EXPONENT
 from hwtpm.tpm2.state.owner import Owner, Start
+from hwtpm.tpm2.state.recent import Recent
 from hwtpm.tpm2.types.algorithms import TPMS_ECC_POINT
 from hwtpm.tpm2.types.attributes import (
     TPMA_OBJECT_DECRYPT,
@@ -62,6 +62,7 @@ _PARENT: Final = TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT
 _FORMAT: Final = 1
 _HEAD: Final = Struct(">IH")
 _CACHED_PRIMARIES: Final = 32
+_CACHED_ANSWERS: Final = 32
 
 
 def public_name(public: TPMT_PUBLIC) -> bytes:
@@ -217,11 +218,19 @@ class Sequence:
         self.place = 0  # where it was saved last, zero for nowhere (`Parking`)
 
 
+class Answer(NamedTuple):
+    """What TPM2_CreatePrimary came to: the object, and the octets of the response's parameters."""
+
+    made: Object
+    parameters: bytes
+
+
 class Objects(Owner):
     """The loaded and the persistent objects, by handle.
 
     Persistent objects are permanent state.  Transient ones are gone at every Startup (Part 3, 9.3), as are
-    the cached primaries, which are no state at all: they are what a derivation would give again.
+    the cached primaries and answers, which are no state at all: they are what a derivation and
+    TPM2_CreatePrimary would give again.
     """
 
     TAG = b"OBJS"
@@ -230,7 +239,8 @@ class Objects(Owner):
         super().__init__()
         self.transient: dict[int, Object | Sequence] = {}
         self.persistent: dict[int, Object] = {}
-        self._primaries: OrderedDict[tuple[object, ...], Object] = OrderedDict()
+        self._primaries: Recent[tuple[object, ...], Object] = Recent(_CACHED_PRIMARIES)
+        self._answers: Recent[tuple[object, ...], Answer] = Recent(_CACHED_ANSWERS)
 
     def get(self, handle: int) -> Object | Sequence:
         """Return what a transient or persistent handle names; raises KeyError when it names nothing."""
@@ -265,10 +275,14 @@ class Objects(Owner):
         del self.transient[handle]
 
     def flush_hierarchy(self, hierarchy: int) -> None:
-        """Unload the transient objects of a hierarchy, and forget the primaries derived lately."""
+        """Unload the transient objects of a hierarchy, and forget the primaries made lately."""
         self.transient = {h: o for h, o in self.transient.items()
                           if o.is_sequence or o.hierarchy != hierarchy}
+        self._forget()
+
+    def _forget(self) -> None:
         self._primaries.clear()
+        self._answers.clear()
 
     def evict_hierarchy(self, hierarchy: int) -> None:
         """Remove the persistent objects of a hierarchy (TPM2_Clear, TPM2_ChangeEPS, TPM2_ChangePPS)."""
@@ -298,12 +312,17 @@ class Objects(Owner):
         """Return the primary of *key*, which is all that *derive* starts from; derive it if need be."""
         found = self._primaries.get(key)
         if found is None:
-            found = self._primaries[key] = derive()
-            if len(self._primaries) > _CACHED_PRIMARIES:
-                self._primaries.popitem(last=False)
-        else:
-            self._primaries.move_to_end(key)
+            found = derive()
+            self._primaries.put(key, found)
         return found
+
+    def answer(self, key: tuple[object, ...]) -> Answer | None:
+        """Return what `keep_answer` was given for *key*, or None."""
+        return self._answers.get(key)
+
+    def keep_answer(self, key: tuple[object, ...], answer: Answer) -> None:
+        """Keep the answer to a TPM2_CreatePrimary; *key* is all that it depends on, and holds no secret."""
+        self._answers.put(key, answer)
 
     def save(self) -> bytes:
         """Return the permanent state: UINT8 version, then UINT32 handle, UINT16 size and the object each."""
@@ -332,4 +351,5 @@ class Objects(Owner):
 
     def startup(self, start: Start) -> None:
         self.transient.clear()
+        self._forget()
 
