@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -36,3 +37,30 @@ class Transport(Protocol):
         A front end that shares an event loop hands such a command to a worker thread.
         """
         ...
+
+
+class Space(Transport, Protocol):
+    """A way to a TPM with objects and sessions of its own: what one open file of /dev/tpmrmN has."""
+
+    def close(self) -> None:
+        """What is in the space is gone; does not wait for a command of somebody else."""
+        ...
+
+
+class Spaces(Protocol):
+    """Where spaces come from: a resource manager."""
+
+    def open(self) -> Space:
+        """Return a new space, which is empty."""
+        ...
+
+
+class NotExecuted(OSError):
+    """The command was not executed: *code*, an errno value, says so to a device file's user.
+
+    *response_code* is what a user is answered who knows responses only.
+    """
+
+    def __init__(self, code: int, response_code: int) -> None:
+        super().__init__(code, os.strerror(code))
+        self.response_code = response_code

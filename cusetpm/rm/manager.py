@@ -1,0 +1,34 @@
+"""The resource manager: spaces of a TPM, and the way around them."""
+
+from __future__ import annotations
+
+from cusetpm.rm.shared import SharedTpm
+from cusetpm.rm.space import ManagedSpace
+from cusetpm.transport import Cancelled, Transport
+
+
+class ResourceManager:
+    """Divides the TPM 2.0 behind *transport* among spaces and whoever uses it as it is.
+
+    It is itself the `Transport` of the latter, that of /dev/tpmN: its user finds what it loaded at the same
+    handles, and nothing of the spaces.  Objects and sessions of spaces stay in the TPM from one command to
+    the next, until another one needs their place.  Every command of the TPM has to come through here.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._tpm = SharedTpm(transport)
+        self.cancel, self.takes_long = self._tpm.cancel, self._tpm.takes_long
+
+    def open(self) -> ManagedSpace:
+        """Return a new space, which is empty."""
+        return ManagedSpace(self._tpm)
+
+    def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
+        """Return the response to *command*, which finds the TPM as if there were no spaces."""
+        tpm = self._tpm
+        tpm.enter()
+        try:
+            tpm.places.give_way()
+            return tpm.execute(command, locality, cancelled)
+        finally:
+            tpm.leave()
