@@ -1,4 +1,4 @@
-"""Typed TPM 1.2 requests to a TPM that takes and gives octets, with OIAP and OSAP sessions (Part 1, 18)."""
+"""Typed TPM 1.2 requests to a TPM that takes and gives octets, with its sessions (Part 1, 18)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from hwtpm.crypto import ids, symmetric
 from hwtpm.errors import ProtocolError, TpmError
 from hwtpm.tpm12.requests.command import Command, response_of
-from hwtpm.tpm12.requests.sessions import OIAP, OSAP
+from hwtpm.tpm12.requests.sessions import DSAP, OIAP, OSAP
 from hwtpm.tpm12.types.codes import TPM_SUCCESS
 from hwtpm.tpm12.types.constants import TPM_ET_XOR, TPM_TAG_RQU_COMMAND, TPM_TAG_RSP_COMMAND
 from hwtpm.wire import Wire, handle_area, parameter_reader, parameter_writer
@@ -59,6 +59,17 @@ class Client:
         odd = self._entropy(20)
         opened = self.run(OSAP(adip << 8 | entity_type, entity_value, odd))
         shared = hmac(secret, opened.nonce_even_osap + odd, "sha1")
+        return self._session(Session(opened.auth_handle, opened.nonce_even, shared, adip))
+
+    def dsap(self, entity_type: int, entity_value: bytes, secret: bytes, key_handle: int = 0,
+             adip: int = TPM_ET_XOR) -> Session:
+        """Return a session for what a delegation allows, whose *secret* is known here.
+
+        *entity_value* is a row's number (UINT32) or a blob, as *entity_type* says.
+        """
+        odd = self._entropy(20)
+        opened = self.run(DSAP(adip << 8 | entity_type, key_handle, odd, entity_value))
+        shared = hmac(secret, opened.nonce_even_dsap + odd, "sha1")
         return self._session(Session(opened.auth_handle, opened.nonce_even, shared, adip))
 
     def _session(self, session: Session) -> Session:

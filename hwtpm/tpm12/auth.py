@@ -29,10 +29,22 @@ from hwtpm.tpm12.types.codes import (
 )
 from hwtpm.tpm12.types.constants import (
     TPM_AUTH_NEVER,
+    TPM_CMK_DELEGATE_BIND,
+    TPM_CMK_DELEGATE_LEGACY,
+    TPM_CMK_DELEGATE_MIGRATE,
+    TPM_CMK_DELEGATE_SIGNING,
+    TPM_CMK_DELEGATE_STORAGE,
+    TPM_DEL_KEY_BITS,
+    TPM_DEL_OWNER_BITS,
     TPM_ET_AES128_CTR,
     TPM_ET_KEYHANDLE,
     TPM_ET_OWNER,
     TPM_ET_XOR,
+    TPM_KEY_BIND,
+    TPM_KEY_LEGACY,
+    TPM_KEY_MIGRATE,
+    TPM_KEY_SIGNING,
+    TPM_KEY_STORAGE,
     TPM_KH_ADMIN,
     TPM_KH_EK,
     TPM_KH_OPERATOR,
@@ -40,13 +52,23 @@ from hwtpm.tpm12.types.constants import (
     TPM_KH_REVOKE,
     TPM_KH_SRK,
     TPM_KH_TRANSPORT,
+    TPM_MIGRATEAUTHORITY,
     TPM_PCRIGNOREDONREAD,
     TPM_PID_DSAP,
     TPM_PID_OIAP,
     TPM_PID_OSAP,
 )
+from hwtpm.tpm12.types.delegate import TPM_DELEGATE_PUBLIC
 from hwtpm.tpm12.types.pcr import TPM_PCR_INFO, TPM_PCR_INFO_LONG, TPM_PCR_INFO_SHORT
+from hwtpm.wire import decode
 
+_CMK_DELEGATE: Final = {
+    TPM_KEY_SIGNING: TPM_CMK_DELEGATE_SIGNING,
+    TPM_KEY_STORAGE: TPM_CMK_DELEGATE_STORAGE,
+    TPM_KEY_BIND: TPM_CMK_DELEGATE_BIND,
+    TPM_KEY_LEGACY: TPM_CMK_DELEGATE_LEGACY,
+    TPM_KEY_MIGRATE: TPM_CMK_DELEGATE_MIGRATE,
+}
 _RESERVED: Final = (TPM_KH_OWNER, TPM_KH_REVOKE, TPM_KH_TRANSPORT, TPM_KH_OPERATOR, TPM_KH_ADMIN)
 _pack_u8 = Struct(">B").pack
 
@@ -71,7 +93,8 @@ def authorize(tpm: Tpm, call: Call, number: int, entity: int, secret: bytes, dig
 
     *entity* is the type (TPM_ET) and *digest* tells it from others of its type in OSAP and DSAP sessions.
     With a *protocol*, TPM_PID_OIAP or TPM_PID_OSAP (which admits DSAP), other sessions are TPM_BAD_MODE.  A
-    DSAP session's delegation has to cover the ordinal, and *key* if that can be migrated.
+    DSAP session's delegation has to cover the ordinal, and *key* if that is a certified migration key.  While
+    the owner reference is a row of the delegate table, OIAP sessions for the owner use that delegation.
     """
     session = tpm.sessions.get(call.authorizations[number].handle)
     if protocol == TPM_PID_OIAP and session.protocol != TPM_PID_OIAP:
@@ -84,7 +107,46 @@ def authorize(tpm: Tpm, call: Call, number: int, entity: int, secret: bytes, dig
         if not compare_digest(session.entity_digest, digest):
             raise TpmError(TPM_AUTHFAIL)
         secret = session.shared_secret
+    elif entity == TPM_ET_OWNER and tpm.delegations.owner_reference != TPM_KH_OWNER:
+        row = tpm.delegations.row(tpm.delegations.owner_reference)
+        _check_permission(tpm, call, entity, row.pub)
+        secret = row.auth_value
+    if session.protocol == TPM_PID_DSAP:
+        _check_permission(tpm, call, entity, decode(TPM_DELEGATE_PUBLIC, session.delegation))
+        if key is not None:
+            _check_restriction(tpm, key)
     return check(tpm, call, number, session, secret)
+
+
+def _check_permission(tpm: Tpm, call: Call, entity: int, pub: TPM_DELEGATE_PUBLIC) -> None:
+    """The delegation covers the ordinal, as the PCRs and the locality are; else TPM_AUTHFAIL and others."""
+    if entity == TPM_ET_KEYHANDLE:
+        kind, bit = TPM_DEL_KEY_BITS, call.request.KEY_DELEGATION
+    elif entity == TPM_ET_OWNER:
+        kind, bit = TPM_DEL_OWNER_BITS, call.request.OWNER_DELEGATION
+    else:
+        raise TpmError(TPM_AUTHFAIL)
+    if pub.permissions.delegate_type != kind or bit is None or not pub.permissions.per1 >> bit & 1:
+        raise TpmError(TPM_AUTHFAIL)
+    check_pcr_info(tpm, pub.pcr_info)
+
+
+def _check_restriction(tpm: Tpm, key: Key) -> None:
+    """The owner lets certified migration keys of that usage be delegated (Part 2, 5.17)."""
+    if key.public.key_flags & TPM_MIGRATEAUTHORITY:
+        bit = _CMK_DELEGATE.get(key.public.key_usage, 0)
+        if not tpm.permanent.restrict_delegate & bit:
+            raise TpmError(TPM_INVALID_KEYUSAGE)
+
+
+def delegation_of(tpm: Tpm, given: Authorization) -> TPM_DELEGATE_PUBLIC | None:
+    """Return the delegation that the accepted authorization *given* used; None for the entity's own."""
+    session = given.session
+    if session is not None and session.protocol == TPM_PID_DSAP:
+        return decode(TPM_DELEGATE_PUBLIC, session.delegation)
+    if tpm.delegations.owner_reference != TPM_KH_OWNER:
+        return tpm.delegations.row(tpm.delegations.owner_reference).pub
+    return None
 
 
 def authorize_owner(tpm: Tpm, call: Call, number: int = 0, protocol: int | None = None) -> Authorization:
@@ -176,6 +238,16 @@ def close_bound(tpm: Tpm, call: Call, entity: int, digest: bytes | None = None) 
     One that authorizes this command ends with it, and the response says so.
     """
     tpm.sessions.close_bound(entity, digest)
+    _end_closed(tpm, call)
+
+
+def close_shared(tpm: Tpm, call: Call) -> None:
+    """No OSAP or DSAP session is open; one that authorizes this command ends with it."""
+    tpm.sessions.close_shared()
+    _end_closed(tpm, call)
+
+
+def _end_closed(tpm: Tpm, call: Call) -> None:
     for given in call.authorizations:
         if given.handle not in tpm.sessions.open:
             given.continues = 0

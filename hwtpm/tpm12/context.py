@@ -11,7 +11,9 @@ from typing import Any, TypeVar, get_type_hints
 from hwtpm.crypto.random import Random
 from hwtpm.errors import TpmError
 from hwtpm.tpm12.requests.command import Command, response_of
+from hwtpm.tpm12.state.contexts import Contexts
 from hwtpm.tpm12.state.counters import Counters
+from hwtpm.tpm12.state.delegation import Delegations
 from hwtpm.tpm12.state.flags import Flags
 from hwtpm.tpm12.state.keys import Keys
 from hwtpm.tpm12.state.lockout import Lockout
@@ -45,9 +47,11 @@ class Tpm:
         self.lockout = Lockout(now)
         self.nv = NvStorage()
         self.counters = Counters()
+        self.delegations = Delegations()
+        self.contexts = Contexts(self.random)
         self.owners: tuple[Owner, ...] = (
             self.power, self.flags, self.permanent, self.pcrs, self.keys, self.sessions, self.lockout,
-            self.nv, self.counters,
+            self.nv, self.counters, self.delegations, self.contexts,
         )
         self.locality = 0
         # Tells whether the command in progress has been asked to end.

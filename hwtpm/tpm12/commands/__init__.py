@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from importlib import import_module
 
-_MODULES = ("counter", "integrity", "nv", "ownership", "random", "sessions", "startup", "storage")
+_MODULES = (
+    "context", "counter", "delegation", "integrity", "nv", "ownership", "random", "sessions", "startup",
+    "storage",
+)
 
 
 def load() -> None:

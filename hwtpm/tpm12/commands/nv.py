@@ -8,7 +8,6 @@ from __future__ import annotations
 from hwtpm.errors import TpmError
 from hwtpm.tpm12.auth import authorize, authorize_owner, check_pcr_info, close_bound, decrypt_auth
 from hwtpm.tpm12.context import Call, Tpm, handles
-from hwtpm.tpm12.profile import MAX_NV_WRITE_NOOWNER
 from hwtpm.tpm12.requests.command import Empty
 from hwtpm.tpm12.requests.nv import (
     DirRead,
@@ -33,7 +32,6 @@ from hwtpm.tpm12.types.codes import (
     TPM_DEACTIVATED,
     TPM_DISABLED,
     TPM_DISABLED_CMD,
-    TPM_MAXNVWRITES,
     TPM_NOSPACE,
     TPM_NOT_FULLWRITE,
     TPM_OWNER_SET,
@@ -86,7 +84,7 @@ def nv_define_space(tpm: Tpm, call: Call, cmd: NVDefineSpace) -> Empty:
     else:
         if locked:
             _require_nobody_but_presence(tpm, public)
-        writes = _one_more_write(tpm)
+        writes = tpm.permanent.next_nv_write()
     old = tpm.nv.areas.get(public.nv_index)
     if old is not None and locked:
         _check_definition_locks(tpm, old)
@@ -105,7 +103,7 @@ def nv_define_space(tpm: Tpm, call: Call, cmd: NVDefineSpace) -> Empty:
         tpm.nv.define(TPM_NV_DATA_PUBLIC(
             public.nv_index, public.pcr_info_read, public.pcr_info_write, public.permission, 0, 0, 0,
             public.data_size), auth_value)
-    _count_write(tpm, writes)
+    tpm.permanent.count_nv_writes(writes)
     # Command Output
     if authorized:
         call.authorizations[0].continues = 0  # it carried a secret
@@ -120,19 +118,6 @@ def _require_nobody_but_presence(tpm: Tpm, public: TPM_NV_DATA_PUBLIC) -> None:
         raise TpmError(TPM_OWNER_SET)
     if not public.data_size:
         raise TpmError(TPM_BAD_DATASIZE)
-
-
-def _one_more_write(tpm: Tpm) -> int:
-    """Return how many NV writes without authorization this one makes; TPM_MAXNVWRITES for too many."""
-    writes = tpm.permanent.no_owner_nv_write + 1
-    if writes > MAX_NV_WRITE_NOOWNER:
-        raise TpmError(TPM_MAXNVWRITES)
-    return writes
-
-
-def _count_write(tpm: Tpm, writes: int) -> None:
-    if writes != tpm.permanent.no_owner_nv_write:
-        tpm.permanent.set(no_owner_nv_write=writes)
 
 
 def _check_definition_locks(tpm: Tpm, old: Area) -> None:
@@ -181,7 +166,7 @@ def nv_write_value(tpm: Tpm, call: Call, cmd: NVWriteValue) -> Empty:
         if locked and attributes & TPM_NV_PER_OWNERWRITE:
             raise TpmError(TPM_AUTH_CONFLICT)
         if not tpm.permanent.owner_installed:
-            writes = _one_more_write(tpm)
+            writes = tpm.permanent.next_nv_write()
     if everything and cmd.data:
         raise TpmError(TPM_BADINDEX)
     if attributes & TPM_NV_PER_AUTHWRITE:
@@ -199,9 +184,9 @@ def nv_write_value(tpm: Tpm, call: Call, cmd: NVWriteValue) -> Empty:
         tpm.flags.stclear.b_global_lock = 1
     elif area is not None:
         if _write(tpm, area, cmd.offset, cmd.data):
-            _count_write(tpm, writes)
+            tpm.permanent.count_nv_writes(writes)
     elif cmd.data and tpm.nv.write_dir(cmd.data):
-        _count_write(tpm, writes)
+        tpm.permanent.count_nv_writes(writes)
     # Command Output
     return Empty()
 

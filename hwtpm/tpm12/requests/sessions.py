@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from hwtpm.tpm12.requests.command import Command, Needs
-from hwtpm.tpm12.types.base import HANDLE, TPM_NONCE, UINT16, UINT32
-from hwtpm.tpm12.types.ordinals import TPM_ORD_OIAP, TPM_ORD_OSAP
+from hwtpm.tpm12.requests.command import Command, Empty, Needs
+from hwtpm.tpm12.types.base import HANDLE, SIZED, TPM_NONCE, UINT16, UINT32
+from hwtpm.tpm12.types.ordinals import TPM_ORD_DSAP, TPM_ORD_OIAP, TPM_ORD_OSAP, TPM_ORD_SetOwnerPointer
 from hwtpm.wire import Wire
 
 
@@ -36,3 +36,29 @@ class OSAP(Command[OSAPResponse]):
     entity_type: UINT16
     entity_value: UINT32
     nonce_odd_osap: TPM_NONCE
+
+
+class DSAPResponse(Wire):
+    auth_handle: HANDLE
+    nonce_even: TPM_NONCE
+    nonce_even_dsap: TPM_NONCE
+
+
+class DSAP(Command[DSAPResponse]):
+    """A session for what a delegation allows is open.  Part 3, 18.3."""
+
+    ORD: ClassVar[int] = TPM_ORD_DSAP
+    NEEDS: ClassVar[Needs] = Needs.WORKING | Needs.NO_LOCKOUT | Needs.OWNER
+    entity_type: UINT16
+    key_handle: UINT32  # of the key for a key delegation; not in the handle area
+    nonce_odd_dsap: TPM_NONCE
+    entity_value: SIZED
+
+
+class SetOwnerPointer(Command[Empty]):
+    """OIAP and OSAP sessions take that entity for the owner.  Part 3, 18.4."""
+
+    ORD: ClassVar[int] = TPM_ORD_SetOwnerPointer
+    NEEDS: ClassVar[Needs] = Needs.OWNED
+    entity_type: UINT16
+    entity_value: UINT32

@@ -118,16 +118,23 @@ class LoadedKey:
         return bool(self.control & TPM_KEY_CONTROL_OWNER_EVICT)
 
 
-class _Entry(Wire):
+class KeyEntry(Wire):
+    """The form in which a loaded key is kept."""
+
     handle: UINT32
     parent_pcr_status: TPM_BOOL
     control: UINT32
     key: StoredKey
 
+    @classmethod
+    def of(cls, entry: LoadedKey) -> KeyEntry:
+        """Return the stored form of *entry*."""
+        return cls(entry.handle, entry.parent_pcr_status, entry.control, StoredKey.of(entry.key))
+
 
 class _Entries(Wire):
     version: UINT8
-    keys: Annotated[list[_Entry], ListOf(KEY_HANDLES)]
+    keys: Annotated[list[KeyEntry], ListOf(KEY_HANDLES)]
 
 
 class Keys(Owner):
@@ -204,8 +211,7 @@ class Keys(Owner):
 
     def _encode(self, *, owner_evict: bool) -> bytes:
         return encode(_Entries(_FORMAT, [
-            _Entry(e.handle, e.parent_pcr_status, e.control, StoredKey.of(e.key))
-            for e in self.loaded.values() if e.owner_evict is owner_evict
+            KeyEntry.of(entry) for entry in self.loaded.values() if entry.owner_evict is owner_evict
         ]))
 
     def _decode(self, state: bytes) -> dict[int, LoadedKey]:

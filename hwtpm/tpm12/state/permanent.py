@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, ClassVar, Final
 
+from hwtpm.errors import TpmError
+from hwtpm.tpm12.profile import MAX_NV_WRITE_NOOWNER
 from hwtpm.tpm12.state.keys import Key, StoredKey
 from hwtpm.tpm12.state.owner import Owner
 from hwtpm.tpm12.types.base import TPM_BOOL, TPM_NONCE, TPM_SECRET, UINT8, UINT32
+from hwtpm.tpm12.types.codes import TPM_MAXNVWRITES
 from hwtpm.tpm12.types.key import TPM_PUBKEY
 from hwtpm.wire import SECRET, Boxed, Fixed, Wire, decode, encode
 
@@ -61,6 +64,18 @@ class PermanentData(Owner):
         for name, value in values.items():
             setattr(self, name, value)
         self.touch()
+
+    def next_nv_write(self) -> int:
+        """Return how many NV writes without an owner one more makes; TPM_MAXNVWRITES for too many."""
+        writes = self.no_owner_nv_write + 1
+        if writes > MAX_NV_WRITE_NOOWNER:
+            raise TpmError(TPM_MAXNVWRITES)
+        return writes
+
+    def count_nv_writes(self, writes: int) -> None:
+        """So many NV writes without an owner have been made."""
+        if writes != self.no_owner_nv_write:
+            self.set(no_owner_nv_write=writes)
 
     def manufacture(self, random: Callable[[int], bytes]) -> None:
         """The secrets that a TPM has before it has an owner are new."""

@@ -11,6 +11,7 @@ from hwtpm.tpm12.state.handles import new_handle
 from hwtpm.tpm12.state.owner import Owner, Start
 from hwtpm.tpm12.types.base import SECRET_SIZED, TPM_DIGEST, TPM_NONCE, TPM_SECRET, UINT8, UINT16, UINT32
 from hwtpm.tpm12.types.codes import TPM_INVALID_AUTHHANDLE, TPM_RESOURCES
+from hwtpm.tpm12.types.constants import TPM_PID_OIAP
 from hwtpm.wire import ListOf, Wire, decode, encode
 
 _FORMAT: Final = 1
@@ -76,6 +77,10 @@ class Sessions(Owner):
         for session in list(self.open.values()):
             if session.entity_type == entity_type and entity_digest in (None, session.entity_digest):
                 del self.open[session.handle]
+
+    def close_shared(self) -> None:
+        """No session with a shared secret, OSAP or DSAP, is open."""
+        self.open = {h: session for h, session in self.open.items() if session.protocol == TPM_PID_OIAP}
 
     def startup(self, start: Start) -> None:
         """All sessions are closed, unless a saved state was resumed (Part 2, 4.6)."""
