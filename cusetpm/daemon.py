@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from cusetpm.guest import Guest
 from cusetpm.primepool import PrimePool
@@ -25,8 +25,15 @@ from hwtpm.client import Client
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.tis.driver import Driver
 from hwtpm.tis.mmio import ModelWindow
+from hwtpm.tpm2.dispatch import error_response
 from hwtpm.tpm2.requests.startup import Shutdown, Startup
-from hwtpm.tpm2.types.constants import TPM_RC_INITIALIZE, TPM_SU_CLEAR, TPM_SU_STATE, TPM_CC_Shutdown
+from hwtpm.tpm2.types.constants import (
+    TPM_RC_INITIALIZE,
+    TPM_RC_NV_UNAVAILABLE,
+    TPM_SU_CLEAR,
+    TPM_SU_STATE,
+    TPM_CC_Shutdown,
+)
 from manager.manager import Manager
 from manager.protocol import Endpoint
 
@@ -41,28 +48,61 @@ MANAGER_LOCALITY = 2  # As Xen advises for the manager (xen-vtpmmgr, "tpmlocalit
 class Device:
     """One guest's TPM as a front end sees it: the guest's end of the outer ring.
 
-    A `Transport` that remembers whether the last command was an orderly Shutdown.
+    A `Transport` that remembers whether the last command was an orderly Shutdown.  What the start has changed
+    is stored by `accept`, or by the first command from outside; until then the start can be given up, and
+    nothing of it remains.
     """
 
-    def __init__(self, guest: Guest, outer: Link, inner: Link) -> None:
+    def __init__(self, name: str, guest: Guest, outer: Link, inner: Link,
+                 accept: Callable[[Device], None]) -> None:
+        self.name = name
         self.guest, self.outer, self.inner = guest, outer, inner
+        self._store = accept
+        self._accepting = Lock()
+        self._accepted = False
+        self._refused: Exception | None = None  # why what the start has changed could not be stored
         self._shut_down = False
         self.cancel = outer.front.cancel
         self.takes_long = guest.takes_long
 
     def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
         """Return the response to *command*, which has crossed the ring."""
+        if not self._accepted:
+            try:
+                self.accept()
+            except (OSError, StateError, ProtocolError):
+                return error_response(TPM_RC_NV_UNAVAILABLE)
         response = self.outer.front.execute(command, locality, cancelled)
         self._shut_down = command[6:10] == _SHUTDOWN and response[6:10] == b"\0\0\0\0"
         return response
 
+    def accept(self) -> None:
+        """What the start has changed is durable, and so is from now on all that is acknowledged.
+
+        Raises OSError, StateError or ProtocolError, one line for people, when it cannot be made so; then this
+        TPM is of no use any more.
+        """
+        with self._accepting:
+            if self._refused is not None:
+                raise self._refused
+            if not self._accepted:
+                try:
+                    self._store(self)
+                except (OSError, StateError, ProtocolError) as error:
+                    self._refused = error
+                    raise
+                self._accepted = True
+
     def start_up(self, kind: int) -> None:
         """Send the Startup that firmware would have sent, TPM_SU_CLEAR or TPM_SU_STATE; raises TpmError."""
-        Client(self.execute, os.urandom).run(Startup(kind))
+        Client(self.outer.front.execute, os.urandom).run(Startup(kind))
 
     def close(self) -> None:
-        """Shut down in an orderly way, unless that was the last command; then all of it is gone."""
-        if not self._shut_down:
+        """Shut down in an orderly way, unless that was the last command; then all of it is gone.
+
+        A start that was never accepted has not happened.
+        """
+        if self._accepted and not self._shut_down:
             try:
                 Client(self.execute, os.urandom).run(Shutdown(TPM_SU_STATE))
             except TpmError as error:
@@ -81,6 +121,10 @@ class System:
 
     *now* gives milliseconds that never go back.  Raises StateError, one line for people, when the directory
     cannot be used, and OSError from the file system.
+
+    A start works in memory until a device is accepted (docs/adr/0008-a-start-that-is-refused.md).  Only a
+    directory without a complete store of the manager is written to before, and if it was empty, `close` makes
+    it so again.
     """
 
     def __init__(self, path: Path,
@@ -93,7 +137,7 @@ class System:
             stack.callback(self._primes.close)
             self.state = StateDirectory(path)
             stack.callback(self.state.close)
-            self.chip = Chip(self.state.chip, os.urandom, now)
+            self.chip = Chip(self.state.chip, os.urandom, now, held=True)
             stack.callback(self.chip.close)
             self.window = ModelWindow(self.chip.tis)
             driver = Driver(self.window, clock=time.monotonic, sleep=time.sleep)
@@ -102,8 +146,12 @@ class System:
             Client(driver.execute, os.urandom).run(Startup(TPM_SU_CLEAR))
             client = Client(lambda command: driver.execute(command, MANAGER_LOCALITY), os.urandom)
             self.manager = Manager(self.state.manager, client, os.urandom, now=now,
-                                   interval=COUNT_INTERVAL_MS)
+                                   interval=COUNT_INTERVAL_MS, held=True)
             stack.callback(self.manager.close)
+            if self.manager.new:
+                # Its counter has to be in the chip, durably, before anything can be counted.
+                self.chip.release()
+                self.manager.release()
             self._stopping = Event()
             counting = Thread(target=self._count, name="count saves", daemon=True)
             counting.start()
@@ -131,9 +179,21 @@ class System:
             guest.close()
             inner.close()
             raise
-        device = Device(guest, outer, inner)
+        device = Device(name, guest, outer, inner, self._accept)
         self._devices.append(device)
         return device
+
+    def _accept(self, device: Device) -> None:
+        """Store what the start of *device* has changed.
+
+        The order matters if power goes in between: the store that the chip has counted is on the device
+        before the count is, and both before the vTPM's first save.
+        """
+        self.manager.release()
+        self.chip.release()
+        self.state.make_guest(device.name, device.guest.uuid)
+        device.guest.release()
+        self.state.keep()
 
     def _count(self) -> None:
         """Have the chip count the manager's saves, an interval after they were made at the latest."""

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 class Guest:
     """The vTPM with *uuid*, a `Transport`; a new one is manufactured where the manager knows none.
 
+    Nothing of it is stored before `release`: until then, power can go as if it had never come.
+
     *path* names its state without the slot's number; *manager* leads to the manager's endpoint for this UUID.
     *entropy*, *now* and *primes* are those of `Engine`; with a *seed* a new vTPM's primary seeds come from
     it.  Raises StateError, one line for people, when state and manager do not agree; nothing is changed then.
@@ -46,15 +48,25 @@ class Guest:
         self._lock = Lock()
         self._cancel = False  # of the command in progress, if it came without a *cancelled*
         self._in_doubt = False  # a save failed half-way: the manager has to say which record is the truth
+        self._held = True
         self._slots = Slots(path)
         try:
             self._current, self._durable = self._load()
             self.engine = Engine(entropy, now, self._durable, seed, primes)
-            if self._durable is None:
-                self._save()
         except BaseException:
             self._slots.close()
             raise
+
+    def release(self) -> None:
+        """What has changed since power-on is durable, as all is that follows.
+
+        Raises OSError, StateError or ProtocolError, one line for people, when it cannot be made so.
+        """
+        with self._lock:
+            if self._held:
+                if self.engine.dirty:
+                    self._save()
+                self._held = False
 
     def close(self) -> None:
         """The vTPM has lost its power."""
@@ -75,7 +87,7 @@ class Guest:
             if self.engine.fault is not None:
                 log.error("vTPM %s is in failure mode", self.uuid, exc_info=self.engine.fault)
                 self.engine.fault = None
-            if outcome.dirty:
+            if outcome.dirty and not self._held:
                 try:
                     self._save()
                 except (OSError, ProtocolError, StateError) as error:

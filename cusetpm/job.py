@@ -60,6 +60,7 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         ending = [s for s in _FORWARDED if signal.getsignal(s) is not signal.SIG_IGN]
         if early := signal.sigtimedwait(ending, 0):
             return 128 + early.si_signo
+        device.accept()
         status = _wait(_spawn(command, environment))
         log.info("%s", ", ".join(f"{n} {what}" for what, n in system.counts().items()))
     return status

@@ -1,7 +1,7 @@
 """A state directory: its format, its one user at a time, and what lies where in it.
 
     DIR/format            "cusetpm state 1"
-    DIR/lock              held while a process uses the directory; contains its pid
+    DIR/lock              locked while a process uses the directory
     DIR/chip.0 chip.1     the chip's NV
     DIR/manager.db        the vTPM manager's store
     DIR/guests/NAME/      one vTPM: uuid, state.0, state.1
@@ -9,16 +9,20 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from struct import Struct
 
 from hwtpm.errors import StateError
 from hwtpm.slots import sync_directory
 
 _FORMAT = "cusetpm state 1\n"
+_FLOCK = Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
 
 
 class StateDirectory:
@@ -27,24 +31,39 @@ class StateDirectory:
     *path* is made (mode 0700) where it is missing.  Raises StateError, one line for people, if another
     process holds it, if it has another format, if it is a directory of something else, or if a file is gone
     without which the others are of no use; OSError from the file system.  Nothing is changed then.
+
+    Until `keep`, the directory is on trial: `close` removes what this start has made of an empty one.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._check_format()
-        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._kept = False
+        self._made_format = self._made_lock = False
+        self._lock = -1
+        self._made = _make_directories(path)
         try:
+            self._check_format()
             self._take()
+            if not self._check_format():
+                self._made_format = True
+                _write_whole(path / "format", _FORMAT)
             self._check_complete()
         except BaseException:
-            os.close(self._lock)
+            self.close()
             raise
 
+    def keep(self) -> None:
+        """What has been made of an empty directory stays."""
+        self._kept = True
+
     def close(self) -> None:
-        """Somebody else may use the directory."""
+        """Somebody else may use the directory; safe to call twice."""
+        if not self._kept:
+            # Nothing is in the way of whoever comes next, not even of who wants another kind of directory.
+            with suppress(OSError):
+                self._discard()
+        self._made = []
         if self._lock >= 0:
-            os.ftruncate(self._lock, 0)
             os.close(self._lock)
             self._lock = -1
 
@@ -61,38 +80,46 @@ class StateDirectory:
     def guest(self, name: str) -> tuple[uuid.UUID, Path]:
         """Return the UUID of the vTPM *name* and its state file, without the number of the slot.
 
-        A vTPM that is not there yet gets a directory and a random UUID.
+        A vTPM that is not there yet gets a random UUID, and its directory by `make_guest`.
         """
         home = self.path / "guests" / name
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             found = (home / "uuid").read_text(errors="replace").strip()
         except FileNotFoundError:
             if _any_content(home, "state.?"):
                 raise StateError(f"{home / 'uuid'} is gone: put it back, or remove {home} for "
                                  f"a new vTPM") from None
-            found = str(uuid.uuid4())
-            _write_whole(home / "uuid", found + "\n")
-            for made_in in (home.parent, self.path, self.path.parent):
-                sync_directory(made_in)
+            return uuid.uuid4(), home / "state"
         try:
             return uuid.UUID(found), home / "state"
         except ValueError:
             raise StateError(f"{home / 'uuid'}: not a UUID") from None
 
-    def _check_format(self) -> None:
+    def make_guest(self, name: str, identity: uuid.UUID) -> None:
+        """The vTPM *name* has a directory, durably, with the UUID that `guest` gave for it."""
+        home = self.path / "guests" / name
+        if (home / "uuid").exists():
+            return
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_whole(home / "uuid", f"{identity}\n")
+        for made_in in (home.parent, self.path, self.path.parent):
+            sync_directory(made_in)
+
+    def _check_format(self) -> bool:
+        """Return whether this is a state directory already; False if there is nothing in it."""
         marker = self.path / "format"
         try:
             found = marker.read_text(errors="replace")
         except FileNotFoundError:
-            if any(entry.name != "lock" for entry in self.path.iterdir()):
+            # A start that was killed may have left the lock, and the marker under its first name.
+            if any(name != "lock" and not name.startswith(".format.") for name in os.listdir(self.path)):
                 raise StateError(f"{self.path}: not empty, and not a state directory of cusetpm") from None
-            _write_whole(marker, _FORMAT)
-            return
+            return False
         if found != _FORMAT:
             told = found.strip()[:40] or "nothing"
             raise StateError(f"{self.path}: its format is {told!r}, this version of cusetpm reads "
                              f"{_FORMAT.strip()!r}")
+        return True
 
     def _check_complete(self) -> None:
         """What was made first is there if anything is that was made after it: chip, manager, vTPMs.
@@ -108,19 +135,70 @@ class StateDirectory:
                              f"directory for a new TPM")
 
     def _take(self) -> None:
-        try:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
-            who = f"process {holder}" if holder else "another process"
-            raise StateError(f"{self.path}: in use by {who}; wait for it, stop it, or take another "
-                             f"directory") from None
-        try:
-            os.ftruncate(self._lock, 0)
-            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-        except OSError as error:
-            error.filename = str(self.path / "lock")
-            raise
+        """The lock is held, and the locked file is the one that others find."""
+        path = self.path / "lock"
+        while self._lock < 0:
+            try:
+                lock, self._made_lock = _open_lock(path)
+            except FileNotFoundError:
+                continue  # Whoever made it has just removed it.
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(lock, path):
+                    self._lock = lock
+                    return
+            except OSError as error:
+                self._made_lock = False
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    raise StateError(f"{self.path}: in use by {_holder(lock)}; wait for it, stop it, or take "
+                                     f"another directory") from None
+                error.filename = str(path)
+                raise
+            finally:
+                if self._lock < 0:
+                    os.close(lock)
+
+    def _discard(self) -> None:
+        """What this start has made is gone; the lock is removed last, and while it is still held."""
+        if self._made_format:
+            for pattern in ("chip.?", "manager.db*"):
+                for file in self.path.glob(pattern):
+                    file.unlink()
+            shutil.rmtree(self.path / "guests", ignore_errors=True)
+            (self.path / "format").unlink(missing_ok=True)
+        if self._made_lock:
+            (self.path / "lock").unlink()
+        for directory in self._made:
+            directory.rmdir()
+
+
+def _make_directories(path: Path) -> list[Path]:
+    """*path* is a directory; return those that were made for that, the deepest first."""
+    missing = [each for each in (path, *path.parents) if not os.path.lexists(each)]
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return missing
+
+
+def _open_lock(path: Path) -> tuple[int, bool]:
+    """Return the open file at *path*, and whether it was made for that."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), True
+    except FileExistsError:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC), False
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(lock: int) -> str:
+    """Return who holds the lock; in another PID namespace the kernel gives no number."""
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(lock, fcntl.F_GETLK, asked))
+    return f"process {pid}" if kind != fcntl.F_UNLCK and pid > 0 else "another process"
 
 
 def _write_whole(path: Path, text: str) -> None:

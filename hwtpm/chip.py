@@ -24,27 +24,38 @@ class Chip:
     *path* names the NV file (two slots, ``PATH.0`` and ``PATH.1``); a chip without one is manufactured.
     *entropy* and *now* are those of `Engine`.  What a command changes in NV is on the device before its
     response can be read.  Raises StateError if the NV file is not one that this version can read.
+
+    A chip that is *held* writes nothing before `release`: until then power can go as if it had never come.
     """
 
-    def __init__(self, path: Path, entropy: Callable[[int], bytes], now: Callable[[], int]) -> None:
+    def __init__(self, path: Path, entropy: Callable[[int], bytes], now: Callable[[], int], *,
+                 held: bool = False) -> None:
+        self.saves = 0  # NV writes since power-on, without those of the manufacture
         self._slots = Slots(path)
         try:
             self._sequence, self._durable = _newest(self._slots)
             self.engine = Engine(entropy, now, self._durable)
-            if self._durable is None:
-                # Both slots are filled before the first command, so that one damaged copy later is never
-                # mistaken for a manufacture that was cut short.
-                self._save()
-                self._save()
+            self._held = held
+            if not held:
+                self._manufactured()
         except BaseException:
             self._slots.close()
             raise
         self._lock = Lock()
-        self.saves = 0  # NV writes since power-on
         self.tis = Tis(
             self._execute, hash_start=self.engine.hash_start, hash_data=self.engine.hash_data,
             hash_end=self._hash_end, established=self.engine.established, on_established=self._establish,
         )
+
+    def release(self) -> None:
+        """What has changed since power-on is on the device, as all is that follows; OSError if it is not."""
+        with self._lock:
+            if self._held:
+                self._manufactured()
+                if self.engine.dirty:
+                    self._save()
+                    self.saves += 1
+                self._held = False
 
     def close(self) -> None:
         """Power is gone."""
@@ -70,7 +81,7 @@ class Chip:
 
     def _stored(self) -> bool:
         """Store what has changed; if that fails, nothing has changed."""
-        if self.engine.dirty:
+        if self.engine.dirty and not self._held:
             try:
                 self._save()
             except OSError:
@@ -79,6 +90,16 @@ class Chip:
                 return False
             self.saves += 1
         return True
+
+    def _manufactured(self) -> None:
+        """A new chip is on the device.
+
+        Both slots are filled before the first command, so that one damaged copy later is never mistaken for a
+        manufacture that was cut short.
+        """
+        if self._durable is None:
+            self._save()
+            self._save()
 
     def _save(self) -> None:
         """Write the engine's snapshot over the older of the two records."""

@@ -8,6 +8,7 @@ for the caller to know.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 
@@ -20,7 +21,7 @@ _STEP = 16384  # octets by which a file grows
 
 
 class Slots:
-    """The pair of slot files ``PATH.0`` and ``PATH.1``; created empty where they are missing.
+    """The pair of slot files ``PATH.0`` and ``PATH.1``; one that is missing is made when it is first written.
 
     Raises OSError as the file system gives it.  Not safe for two threads at once.
     """
@@ -28,21 +29,21 @@ class Slots:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._room = [0, 0]
-        self._files: list[int] = []
+        self._files = [-1, -1]
         try:
-            for i in (0, 1):
-                self._files.append(os.open(f"{path}.{i}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-                self._room[i] = os.fstat(self._files[i]).st_size
+            for slot in (0, 1):
+                with suppress(FileNotFoundError):
+                    self._open(slot, 0)
         except OSError:
             self.close()
             raise
-        if not any(self._room):
-            sync_directory(path.parent)
 
     def close(self) -> None:
         """The files are closed; calling it twice does nothing."""
-        while self._files:
-            os.close(self._files.pop())
+        for slot in (0, 1):
+            fd, self._files[slot] = self._files[slot], -1
+            if fd >= 0:
+                os.close(fd)
 
     def read(self, slot: int) -> bytes | None:
         """Return the record in *slot* 0 or 1, or None if none was ever completed there.
@@ -51,6 +52,8 @@ class Slots:
         another kind or version.
         """
         fd = self._files[slot]
+        if fd < 0:
+            return None
         try:
             head = os.pread(fd, _HEAD.size, 0)
         except OSError as error:
@@ -68,19 +71,35 @@ class Slots:
 
     def write(self, slot: int, record: bytes) -> None:
         """*record* is in *slot* 0 or 1, and on the device."""
+        if self._files[slot] < 0:
+            self._open(slot, os.O_CREAT)
+            sync_directory(self.path.parent)
         fd = self._files[slot]
         data = _HEAD.pack(_MAGIC, _VERSION, len(record)) + record
         try:
             if len(data) > self._room[slot]:
-                room = -(-len(data) // _STEP) * _STEP
-                _write_all(fd, bytes(room - self._room[slot]), self._room[slot])
-                os.fsync(fd)
-                self._room[slot] = room
+                self._grow(slot, -(-len(data) // _STEP) * _STEP)
             _write_all(fd, data, 0)
             os.fdatasync(fd)
         except OSError as error:
             error.filename = f"{self.path}.{slot}"
             raise
+
+    def _open(self, slot: int, flags: int) -> None:
+        fd = os.open(f"{self.path}.{slot}", os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+        self._files[slot], self._room[slot] = fd, os.fstat(fd).st_size
+
+    def _grow(self, slot: int, room: int) -> None:
+        """The file has *room* octets, or, if this raises OSError, as many as before."""
+        fd, old = self._files[slot], self._room[slot]
+        try:
+            _write_all(fd, bytes(room - old), old)
+            os.fsync(fd)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(fd, old)
+            raise
+        self._room[slot] = room
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:

@@ -9,7 +9,8 @@ the counter is a save that power cut short, and is completed; a store behind it 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -23,7 +24,7 @@ from manager import sealing
 from manager.keys import Digest, Keys
 from manager.model import Identity, Row
 from manager.sealing import Sealer
-from manager.store import Store
+from manager.store import Store, copied
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,9 @@ class Manager:
     store and chip do not agree or one of them cannot be used; nothing is destroyed then.  OSError as the
     file system gives it.
 
+    A manager that is *held* has only read: before `release` it makes no store and saves nothing.  It is
+    `new` if it has found no complete store.
+
     *now* gives milliseconds that never go back.  Saves within *interval* milliseconds after one that the chip
     counted are not counted one by one; whoever sees time pass calls `count`.  So a copy of the store is
     refused once it is that old.  With an interval of zero every save is counted.
@@ -48,8 +52,12 @@ class Manager:
 
     def __init__(self, store_path: Path, client: Client, entropy: Callable[[int], bytes],
                  pcrs: bytes = DEFAULT_PCRS, *, now: Callable[[], int] = lambda: 0,
-                 interval: int = 0) -> None:
+                 interval: int = 0, held: bool = False) -> None:
         self.saves = 0  # that are durable
+        self.new = False
+        self._path, self._pcrs = store_path, pcrs
+        self._held = True
+        self._store: Store
         self._client, self._entropy = client, entropy
         self._lock = Lock()
         self._rows: dict[bytes, Row] = {}
@@ -60,17 +68,25 @@ class Manager:
         self._now, self._interval = now, interval
         self._counted: int | None = None  # when the chip has counted last, for this process
         self._uncounted = False  # there are saves that the chip has not counted
-        try:
-            self._store = Store(store_path)
+        with self._named(), copied(store_path) as store:
+            self._examine(store)
+        if not held:
+            self.release()
+
+    def release(self) -> None:
+        """The store is there and open for saves; raises as the constructor does."""
+        with self._lock, self._named():
+            if not self._held:
+                return
+            self._store = Store(self._path)
             try:
-                self._open(pcrs)
+                if self.new:
+                    with Sealer(self._client, self._entropy, None) as chip:
+                        self._initialise(chip)
             except BaseException:
                 self._store.close()
                 raise
-        except StateError as error:
-            raise StateError(f"{store_path}: {error}") from error
-        except (TpmError, ProtocolError) as error:
-            raise StateError(f"{store_path}: the chip does not work as it has to: {error}") from error
+            self._held = False
 
     def save_hash_key(self, uuid: UUID, hash_key: bytes) -> None:
         """*hash_key* is what the vTPM *uuid* gets back from now on, after any crash.
@@ -114,6 +130,8 @@ class Manager:
         A chip that does not work any more cannot count, and is not a reason to keep the store open.
         """
         with self._lock:
+            if self._held:
+                return
             try:
                 self._count()
             except (StateError, TpmError, ProtocolError, OSError) as error:
@@ -127,21 +145,33 @@ class Manager:
             self._settle()
             self._advance()
 
-    def _open(self, pcrs: bytes) -> None:
-        root = self._store.root()
-        with Sealer(self._client, self._entropy, None if root is None else root.parent) as chip:
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What goes wrong with the store or the chip becomes a StateError that names the store."""
+        try:
+            yield
+        except StateError as error:
+            raise StateError(f"{self._path}: {error}") from error
+        except (TpmError, ProtocolError) as error:
+            raise StateError(f"{self._path}: the chip does not work as it has to: {error}") from error
+
+    def _examine(self, store: Store | None) -> None:
+        """*store*, a copy of what is there, has been read and believed; this manager is new without one."""
+        root = None if store is None else store.root()
+        if store is None or root is None:
+            self.new = True
+            return
+        with Sealer(self._client, self._entropy, root.parent) as chip:
             self._parent = chip.name
-            if root is None:
-                self._initialise(chip, pcrs)
-                return
-            identity = self._store.identity()
+            identity = store.identity()
             if identity is None:
                 raise StateError("damaged: it has a root key and no identity")
             self._counter, self._keys = identity.counter, Keys(chip.unseal(root), identity)
-            self._reconcile(chip)
+            self._reconcile(chip, store)
 
-    def _initialise(self, chip: Sealer, pcrs: bytes) -> None:
+    def _initialise(self, chip: Sealer) -> None:
         """The store is complete, and empty; until the last step, it can be done again."""
+        self._parent = chip.name
         identity = self._store.identity()
         if identity is None:
             identity = Identity(self._entropy(16), self._free_index())
@@ -151,7 +181,7 @@ class Manager:
             sealing.undefine(self._client, identity.counter)
         root = self._entropy(_ROOT_SIZE)
         self._counter, self._keys = identity.counter, Keys(root, identity)
-        sealed = chip.seal(root, pcrs)
+        sealed = chip.seal(root, self._pcrs)
         sealing.define_counter(self._client, self._counter, self._keys.counter_auth)
         self._epoch = chip.counter(self._counter, self._keys.counter_auth)
         mark = self._keys.mark(self._epoch, self._digest, self._entropy(aead.NONCE_SIZE))
@@ -167,11 +197,11 @@ class Manager:
         """Memory, store and chip agree; a save that failed half-way has succeeded or never was."""
         if self._in_doubt:
             with Sealer(self._client, self._entropy, self._parent) as chip:
-                self._reconcile(chip)
+                self._reconcile(chip, self._store)
 
-    def _reconcile(self, chip: Sealer) -> None:
-        """The store has been read and believed, and its epoch is the chip's count."""
-        mark, rows = self._store.read()
+    def _reconcile(self, chip: Sealer, store: Store) -> None:
+        """*store* has been read and believed, and its epoch is the chip's count."""
+        mark, rows = store.read()
         digest = self._keys.digest_of(rows)
         try:
             self._keys.check(mark, digest)

@@ -7,10 +7,12 @@ It reads and writes values of `manager.model` and decides nothing: whether what 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from hwtpm.errors import StateError
@@ -134,6 +136,29 @@ class Store:
 
 
 @contextmanager
+def copied(path: Path) -> Iterator[Store | None]:
+    """Give what the store at *path* holds, to be read from a copy; None if there is none yet.
+
+    Nothing at *path* changes, not even a WAL that was left behind is merged.  Raises as the constructor does.
+    """
+    with TemporaryDirectory(prefix="cusetpm-") as place:
+        copy = Path(place) / path.name
+        try:
+            # Who cannot write to the store hears of it now, not when something has to be saved.
+            with open(path, "r+b") as source, open(copy, "wb") as target:
+                shutil.copyfileobj(source, target)
+        except FileNotFoundError:
+            yield None
+            return
+        _sync_wal(path)
+        for beside in ("-wal", "-journal"):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(f"{path}{beside}", f"{copy}{beside}")
+        with closing(Store(copy)) as store:
+            yield store
+
+
+@contextmanager
 def _translated() -> Iterator[None]:
     """What SQLite raises becomes a StateError."""
     try:
@@ -165,6 +190,12 @@ def _check_magic(path: Path) -> None:
     cut_short = len(head) < _SMALLEST and not path.with_name(f"{path.name}-journal").exists()
     if not head.startswith(_MAGIC[: len(head)]) or cut_short:
         raise StateError("not a manager's store")
+
+
+def _sync_wal(path: Path) -> None:
+    """What a killed process wrote last is on the device, before the chip counts what is read from it."""
+    with suppress(FileNotFoundError), open(f"{path}-wal", "rb") as file:
+        os.fsync(file.fileno())
 
 
 def _make(path: Path) -> None:

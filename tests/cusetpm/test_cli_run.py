@@ -161,25 +161,6 @@ def test_state_of_another_version_or_kind_is_refused_unchanged(tmp_path: Path) -
     assert os.listdir(tmp_path) == ["format"]
 
 
-@pytest.mark.parametrize(("name", "at"), [
-    *((name, at) for name in ("guests/tpm0/state.?", "chip.?") for at in (0, 5, 40, 300)),
-    *(("manager.db", at) for at in (0, 5, 40, -20)),
-])
-def test_garbage_in_stored_state_is_one_line_and_changes_nothing(tmp_path: Path, name: str, at: int) -> None:
-    state = tmp_path / "s"
-    assert run("--front-end", "socket", "--state-dir", state, "--", "true").returncode == 0
-    files = list(state.glob(name))
-    assert files
-    for file in files:
-        content = bytearray(file.read_bytes())
-        start = at % len(content)
-        content[start : start + 16] = b"\xa5" * 16
-        file.write_bytes(content)
-    before = {f: f.read_bytes() for f in files}
-    refusal(run("--front-end", "socket", "--state-dir", state, "--", "true"))
-    assert {f: f.read_bytes() for f in files} == before
-
-
 def test_nothing_to_resume_is_said_with_what_to_do(tmp_path: Path) -> None:
     line = refusal(run("--startup", "state", "--state-dir", tmp_path / "s", "--", "true"))
     assert "use --startup clear" in line

@@ -7,11 +7,17 @@ import random
 import signal
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from cusetpm.daemon import COUNT_INTERVAL_MS, Device, System
+from cusetpm.guest import Guest
+from cusetpm.statedir import StateDirectory
+from hwtpm.chip import Chip
 from hwtpm.client import Client, Password
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.requests.nv import NVDefineSpace, NVRead, NVWrite
@@ -19,6 +25,8 @@ from hwtpm.tpm2.types.attributes import TPMA_NV_AUTHREAD, TPMA_NV_AUTHWRITE, TPM
 from hwtpm.tpm2.types.constants import TPM_ALG_SHA256, TPM_SU_CLEAR
 from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
+from manager import sealing
+from manager.manager import Manager
 
 KILLS = 200
 INDEX = 0x01500020
@@ -62,6 +70,75 @@ def numbers(heard: int, count: int) -> list[int]:
     while len(found) < count and (data := os.read(heard, _NUMBER.size)):
         found.append(_NUMBER.unpack(data)[0])
     return found
+
+
+def last_words(die: Callable[[], object]) -> None:
+    """Call *die* in a process of its own, which ends in it as if it were killed there: nothing is closed."""
+    pid = os.fork()
+    if not pid:  # The child never returns into pytest.
+        try:
+            die()
+        except BaseException as error:
+            os.write(2, f"{error!r}\n".encode())
+        os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, "it did not come to where it should have ended"
+
+
+def ending(what: type | ModuleType, name: str, *, after: bool) -> None:
+    """From now on this process ends before, or *after*, it calls *name* of *what*."""
+    real = getattr(what, name)
+
+    def end(*arguments: Any) -> None:
+        if after:
+            real(*arguments)
+        os._exit(0)
+
+    setattr(what, name, end)
+
+
+def write_number_one(path: Path, *, killed: bool) -> None:
+    """The number is 0, and then, acknowledged, 1; or *killed* when the store has it and the chip not yet."""
+    system = System(path)
+    device = system.add_guest("tpm0")
+    device.start_up(TPM_SU_CLEAR)
+    define(client(device))
+    write(client(device), 0)
+    system.manager.count()
+    if killed:
+        system.manager._interval = 0  # Every save is counted on its way.
+        ending(sealing, "increment", after=False)
+    write(client(device), 1)
+    system.close()
+    os._exit(0)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(("what", "name"), [
+    (Manager, "release"), (Chip, "release"), (StateDirectory, "make_guest"), (Guest, "release"),
+    (StateDirectory, "keep")])
+@pytest.mark.parametrize("kind", ["new", "closed", "store ahead of chip"])
+def test_a_start_killed_while_it_is_accepted_can_be_done_again(
+        tmp_path: Path, kind: str, what: type, name: str, after: bool) -> None:
+    path = tmp_path / "state"
+    if kind != "new":
+        last_words(lambda: write_number_one(path, killed=kind != "closed"))
+
+    def start() -> None:
+        ending(what, name, after=after)
+        device = System(path).add_guest("tpm0")
+        device.start_up(TPM_SU_CLEAR)
+        device.accept()
+
+    last_words(start)
+    system = System(path)
+    device = system.add_guest("tpm0")
+    device.start_up(TPM_SU_CLEAR)
+    if kind == "new":
+        define(client(device))
+        write(client(device), 1)
+    assert read(client(device)) == 1
+    system.close()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,21 @@ from hwtpm.errors import StateError
 from hwtpm.slots import Slots
 
 
-def test_a_new_pair_is_empty_and_private(tmp_path: Path) -> None:
+def test_a_new_pair_is_empty_and_makes_no_file(tmp_path: Path) -> None:
     slots = Slots(tmp_path / "state")
     assert slots.read(0) is None
     assert slots.read(1) is None
-    assert (tmp_path / "state.0").stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == []
     slots.close()
+    slots.close()
+
+
+def test_a_file_is_made_private_when_it_is_first_written(tmp_path: Path) -> None:
+    slots = Slots(tmp_path / "state")
+    slots.write(1, b"record")
+    assert [path.name for path in tmp_path.iterdir()] == ["state.1"]
+    assert (tmp_path / "state.1").stat().st_mode & 0o777 == 0o600
+    assert [slots.read(0), slots.read(1)] == [None, b"record"]
     slots.close()
 
 
@@ -58,4 +68,21 @@ def test_a_file_of_another_kind_or_version_is_named(tmp_path: Path, content: byt
     with pytest.raises(StateError, match=words) as caught:
         slots.read(1)
     assert str(tmp_path / "state.1") in str(caught.value)
+    slots.close()
+
+
+def test_a_file_that_cannot_grow_stays_as_it_was(tmp_path: Path) -> None:
+    slots = Slots(tmp_path / "state")
+    slots.write(0, b"record")
+    before = (tmp_path / "state.0").read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5000, limit[1]))
+    try:
+        with pytest.raises(OSError, match=r"state\.0"):
+            slots.write(0, bytes(len(before)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert (tmp_path / "state.0").read_bytes() == before
+    slots.write(0, bytes(len(before)))
+    assert slots.read(0) == bytes(len(before))
     slots.close()
