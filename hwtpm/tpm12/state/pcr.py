@@ -18,8 +18,10 @@ _pack_u16, _pack_u32 = Struct(">H").pack, Struct(">I").pack
 _ANY: Final = 0x1F
 EXTEND_LOCALITIES: Final = (*(_ANY,) * 17, 0x1C, 0x1C, 0x0C, 0x0E, 0x04, 0x04, _ANY)
 """For each PCR the localities that may extend it, bit n for locality n."""
-RESET_LOCALITIES: Final = (*(0,) * 16, _ANY, 0x10, 0x10, 0x10, 0x14, 0x14, 0x14, _ANY)
+RESET_LOCALITIES: Final = (*(0,) * 16, _ANY, 0x10, 0x10, 0x10, 0x14, 0x04, 0x04, _ANY)
 """For each PCR the localities that may reset it; none for those that only TPM_Startup resets."""
+
+_DYNAMIC: Final = range(17, 23)  # what a dynamic launch measures, and its system
 
 
 class _Volatile(Wire):
@@ -43,8 +45,7 @@ class Pcrs(Owner):
 
     def reset(self, number: int, *, tos_present: bool) -> None:
         """PCR *number* has the value that TPM_PCR_Reset gives it (Part 1, 9.2)."""
-        dynamic = not RESET_LOCALITIES[number] & 1
-        self.values[number] = _ONES if dynamic and not tos_present else ZERO_DIGEST
+        self.values[number] = _ONES if number in _DYNAMIC and not tos_present else ZERO_DIGEST
 
     def composite(self, selection: bytes) -> bytes:
         """Return the encoded TPM_PCR_COMPOSITE of the PCRs in bit map *selection* (Part 2, 8.2)."""
@@ -56,9 +57,9 @@ class Pcrs(Owner):
         return sha1(self.composite(selection)).digest()
 
     def startup(self, start: Start) -> None:
-        """Static PCRs are zero, dynamic ones all ones, unless a saved state was resumed."""
-        if start is not Start.STATE:
-            for number in range(NUM_PCR):
+        """PCRs have their first values; of a saved state only those stay that no TPM_PCR_Reset resets."""
+        for number in range(NUM_PCR):
+            if start is not Start.STATE or RESET_LOCALITIES[number]:
                 self.reset(number, tos_present=False)
 
     def save_volatile(self) -> bytes:
