@@ -23,7 +23,7 @@ from hwtpm.tpm12.state.pcr import Pcrs
 from hwtpm.tpm12.state.permanent import PermanentData
 from hwtpm.tpm12.state.power import Power
 from hwtpm.tpm12.state.sessions import AuthSession, Sessions
-from hwtpm.tpm12.types.codes import TPM_FAIL
+from hwtpm.tpm12.types.codes import TPM_BAD_LOCALITY, TPM_FAIL
 from hwtpm.wire import Wire, handle_area, parameter_reader, parameter_writer
 
 _pack_u32 = Struct(">I").pack
@@ -40,7 +40,7 @@ class Tpm:
         self.random = Random(entropy)
         self.power = Power()
         self.flags = Flags()
-        self.permanent = PermanentData()
+        self.permanent = PermanentData(self.random)
         self.pcrs = Pcrs()
         self.keys = Keys(self.random)
         self.sessions = Sessions(self.random)
@@ -58,6 +58,16 @@ class Tpm:
         self.cancelled: Callable[[], bool] = bool
         # Gives a pair of primes found ahead, for bits and exponent, or None; set by the engine's caller.
         self.primes: Callable[[int, int], tuple[int, int] | None] | None = None
+
+    def owner_clear(self, *, revoke: bool = False) -> None:
+        """There is no owner and nothing of his; with *revoke* no endorsement key either (Part 3, 6.2)."""
+        for owner in self.owners:
+            owner.owner_clear(revoke=revoke)
+
+    def require_locality(self, selection: int) -> None:
+        """Raise TPM_BAD_LOCALITY unless *selection* has the bit (TPM_LOC) of the command's locality."""
+        if not selection >> self.locality & 1:
+            raise TpmError(TPM_BAD_LOCALITY)
 
     def check_cancel(self) -> None:
         """Raise TPM_FAIL if the command in progress has been asked to end: 1.2 has no code for that."""

@@ -54,6 +54,7 @@ def code(response: bytes) -> int:
 
 def test_nothing_but_startup_before_startup() -> None:
     machine = Machine()
+    machine.tpm.flags.set(disable=False, deactivated=False)
     with refused(TPM_INVALID_POSTINIT):
         machine.run(GetRandom(4))
     machine.run(Startup(TPM_ST_CLEAR))

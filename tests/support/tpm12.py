@@ -11,7 +11,8 @@ from hwtpm.crypto.drbg import CtrDrbg
 from hwtpm.crypto.primes import generate_rsa
 from hwtpm.crypto.rsa import RsaPublic
 from hwtpm.tpm12.engine import Engine
-from hwtpm.tpm12.requests.ownership import CreateEndorsementKeyPair, TakeOwnership
+from hwtpm.tpm12.requests.endorsement import CreateEndorsementKeyPair
+from hwtpm.tpm12.requests.ownership import TakeOwnership
 from hwtpm.tpm12.requests.startup import Startup
 from hwtpm.tpm12.requests.storage import CreateWrapKey, LoadKey2
 from hwtpm.tpm12.types.constants import (
@@ -114,11 +115,17 @@ def owned(seed: bytes = b"a test") -> Machine:
     return machine
 
 
-def take_ownership(client: Client) -> None:
-    """The TPM has a new endorsement key and an owner."""
-    made = client.run(CreateEndorsementKeyPair(bytes(20), STORAGE_PARMS))
-    client.run(TakeOwnership(TPM_PID_OWNER, encrypt_to(made.pub_endorsement_key, OWNER_AUTH),
-                             encrypt_to(made.pub_endorsement_key, SRK_AUTH),
+def with_endorsement_key(seed: bytes = b"a test") -> Machine:
+    """Return a started TPM with an endorsement key and without an owner."""
+    machine = started(seed)
+    machine.run(CreateEndorsementKeyPair(bytes(20), STORAGE_PARMS))
+    return machine
+
+
+def take_ownership(client: Client, pubek: TPM_PUBKEY | None = None) -> None:
+    """The TPM has an owner; and, unless *pubek* is the one it has, a new endorsement key."""
+    key = pubek or client.run(CreateEndorsementKeyPair(bytes(20), STORAGE_PARMS)).pub_endorsement_key
+    client.run(TakeOwnership(TPM_PID_OWNER, encrypt_to(key, OWNER_AUTH), encrypt_to(key, SRK_AUTH),
                              key_template(TPM_KEY_STORAGE, STORAGE_PARMS)), once(client.oiap(OWNER_AUTH)))
 
 

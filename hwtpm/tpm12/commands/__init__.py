@@ -5,7 +5,18 @@ from __future__ import annotations
 from importlib import import_module
 
 _MODULES = (
-    "context", "counter", "delegation", "integrity", "nv", "ownership", "random", "sessions", "startup",
+    "context",
+    "counter",
+    "delegation",
+    "endorsement",
+    "integrity",
+    "nv",
+    "opt_in",
+    "ownership",
+    "presence",
+    "random",
+    "sessions",
+    "startup",
     "storage",
 )
 

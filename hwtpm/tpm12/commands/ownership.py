@@ -1,16 +1,16 @@
-"""Endorsement key and ownership (Part 3, 6.1 and 14)."""
+"""Ownership (Part 3, 6.1 to 6.5)."""
 
 from __future__ import annotations
 
-from hashlib import sha1
-
 from hwtpm.errors import TpmError
-from hwtpm.tpm12.auth import check
+from hwtpm.tpm12.auth import authorize_owner, check
 from hwtpm.tpm12.context import Call, Tpm, handles
+from hwtpm.tpm12.requests.command import Empty
 from hwtpm.tpm12.requests.ownership import (
-    CreateEndorsementKeyPair,
-    PubekResponse,
-    ReadPubek,
+    DisableForceClear,
+    DisableOwnerClear,
+    ForceClear,
+    OwnerClear,
     TakeOwnership,
     TakeOwnershipResponse,
 )
@@ -19,7 +19,7 @@ from hwtpm.tpm12.types.codes import (
     TPM_BAD_KEY_PROPERTY,
     TPM_BAD_MODE,
     TPM_BAD_PARAMETER,
-    TPM_DISABLED_CMD,
+    TPM_CLEAR_DISABLED,
     TPM_INSTALL_DISABLED,
     TPM_INVALID_KEYUSAGE,
     TPM_NO_ENDORSEMENT,
@@ -27,7 +27,6 @@ from hwtpm.tpm12.types.codes import (
     TPM_OWNER_SET,
 )
 from hwtpm.tpm12.types.constants import (
-    TPM_AUTH_ALWAYS,
     TPM_AUTH_NEVER,
     TPM_ES_RSAESOAEP_SHA1_MGF1,
     TPM_KEY_STORAGE,
@@ -37,58 +36,8 @@ from hwtpm.tpm12.types.constants import (
     TPM_PT_ASYM,
     TPM_SS_NONE,
 )
-from hwtpm.tpm12.types.key import TPM_KEY, TPM_KEY_PARMS
+from hwtpm.tpm12.types.key import TPM_KEY
 from hwtpm.tpm12.wrapping import decrypt_oaep, generate, is_key12, rsa_parms, with_enc_data
-from hwtpm.wire import encode
-
-
-@handles
-def create_endorsement_key_pair(tpm: Tpm, call: Call, cmd: CreateEndorsementKeyPair) -> PubekResponse:
-    """The TPM has a new endorsement key; there was none.  Part 3, 14.1."""
-    # Input Validation
-    check_ek_parms(tpm, cmd.key_info)
-    # Internal Data Update
-    key = new_endorsement_key(tpm, cmd.key_info)
-    tpm.flags.set(cekp_used=True, enable_revoke_ek=False)
-    # Command Output
-    return pubek_response(key, cmd.anti_replay)
-
-
-def check_ek_parms(tpm: Tpm, parms: TPM_KEY_PARMS) -> None:
-    """There is no endorsement key, and one can be made as *parms* say (Part 3, 14.1)."""
-    if tpm.permanent.endorsement_key is not None:
-        raise TpmError(TPM_DISABLED_CMD)
-    rsa = rsa_parms(parms)
-    if rsa.key_length != 2048 or rsa.num_primes != 2 or parms.enc_scheme != TPM_ES_RSAESOAEP_SHA1_MGF1:
-        raise TpmError(TPM_BAD_KEY_PROPERTY)
-
-
-def new_endorsement_key(tpm: Tpm, parms: TPM_KEY_PARMS) -> Key:
-    """The TPM has a new endorsement key, and secrets for DAA that belong to it (Part 3, 14.1)."""
-    template = TPM_KEY(0x0101, 0, TPM_KEY_STORAGE, 0, TPM_AUTH_ALWAYS,
-                       TPM_KEY_PARMS(parms.algorithm_id, parms.enc_scheme, TPM_SS_NONE, parms.parms),
-                       b"", b"", b"")
-    key = generate(tpm, template, TPM_PT_ASYM, bytes(20), bytes(20))
-    tpm.permanent.set(endorsement_key=key, tpm_daa_seed=tpm.random(20), daa_proof=tpm.random(20),
-                      daa_blob_key=tpm.random(16))
-    return key
-
-
-def pubek_response(key: Key, anti_replay: bytes) -> PubekResponse:
-    """Return the public endorsement key, and SHA-1 of it and the caller's nonce."""
-    return PubekResponse(key.pubkey, sha1(encode(key.pubkey) + anti_replay).digest())
-
-
-@handles
-def read_pubek(tpm: Tpm, call: Call, cmd: ReadPubek) -> PubekResponse:
-    """The public endorsement key is returned, unless only the owner may read it.  Part 3, 14.4."""
-    # Input Validation
-    if not tpm.flags.permanent.read_pubek:
-        raise TpmError(TPM_DISABLED_CMD)
-    if tpm.permanent.endorsement_key is None:
-        raise TpmError(TPM_NO_ENDORSEMENT)
-    # Command Output
-    return pubek_response(tpm.permanent.endorsement_key, cmd.anti_replay)
 
 
 @handles
@@ -140,3 +89,49 @@ def _check_srk(tpm: Tpm, params: TPM_KEY) -> None:
     if tpm.flags.permanent.fips and params.auth_data_usage == TPM_AUTH_NEVER:
         raise TpmError(TPM_NOTFIPS)
     is_key12(params)
+
+
+@handles
+def owner_clear(tpm: Tpm, call: Call, cmd: OwnerClear) -> Empty:
+    """There is no owner any more; the response is authorized with his secret once more.  Part 3, 6.2."""
+    # Input Validation
+    authorize_owner(tpm, call).continues = 0
+    if tpm.flags.permanent.disable_owner_clear:
+        raise TpmError(TPM_CLEAR_DISABLED)
+    # Internal Data Update
+    tpm.owner_clear()
+    # Command Output
+    return Empty()
+
+
+@handles
+def force_clear(tpm: Tpm, call: Call, cmd: ForceClear) -> Empty:
+    """Who is there has taken the TPM from its owner, if there was one.  Part 3, 6.3."""
+    # Input Validation
+    tpm.flags.require_presence()
+    if tpm.flags.stclear.disable_force_clear:
+        raise TpmError(TPM_CLEAR_DISABLED)
+    # Internal Data Update
+    tpm.owner_clear()
+    # Command Output
+    return Empty()
+
+
+@handles
+def disable_owner_clear(tpm: Tpm, call: Call, cmd: DisableOwnerClear) -> Empty:
+    """Only TPM_ForceClear can clear the TPM.  Part 3, 6.4."""
+    # Input Validation
+    authorize_owner(tpm, call)
+    # Internal Data Update
+    tpm.flags.set(disable_owner_clear=True)
+    # Command Output
+    return Empty()
+
+
+@handles
+def disable_force_clear(tpm: Tpm, call: Call, cmd: DisableForceClear) -> Empty:
+    """TPM_ForceClear is disabled until the TPM starts again.  Part 3, 6.5."""
+    # Internal Data Update
+    tpm.flags.stclear.disable_force_clear = 1
+    # Command Output
+    return Empty()

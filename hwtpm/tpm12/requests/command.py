@@ -44,6 +44,7 @@ class Command(Wire, Generic[R]):
     AUDIT_DEFAULT: ClassVar[bool] = False
     WRAPPABLE: ClassVar[bool] = True  # can run inside a transport session
     KEY_HANDLES: ClassVar[int] = 0  # how many of the handles are key handles
+    BEFORE_TESTS: ClassVar[bool] = False  # runs before the self-tests are complete (Part 1, 7.2)
     LONG: ClassVar[bool] = False  # may search primes or do comparable work: polls for cancellation
 
 

@@ -32,7 +32,6 @@ class PcrRead(Command[PcrReadResponse]):
     """The value of the PCR is returned.  Part 3, 16.2."""
 
     ORD: ClassVar[int] = TPM_ORD_PcrRead
-    NEEDS: ClassVar[Needs] = Needs.USABLE
     pcr_index: UINT32
 
 
@@ -40,5 +39,5 @@ class PCRReset(Command[Empty]):
     """The PCRs have their initial values.  Part 3, 16.4."""
 
     ORD: ClassVar[int] = TPM_ORD_PCR_Reset
-    NEEDS: ClassVar[Needs] = Needs.USABLE
+    NEEDS: ClassVar[Needs] = Needs.WORKING
     pcr_selection: TPM_PCR_SELECTION

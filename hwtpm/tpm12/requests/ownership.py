@@ -1,41 +1,22 @@
-"""Endorsement key and ownership (Part 3, 6.1 and 14)."""
+"""Ownership (Part 3, 6.1 to 6.5)."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from hwtpm.tpm12.requests.command import Command, Needs
-from hwtpm.tpm12.types.base import SIZED, TPM_DIGEST, TPM_NONCE, UINT16
-from hwtpm.tpm12.types.key import TPM_KEY, TPM_KEY_PARMS, TPM_PUBKEY
+from hwtpm.tpm12.requests.command import Command, Empty, Needs
+from hwtpm.tpm12.types.base import SIZED, UINT16
+from hwtpm.tpm12.types.key import TPM_KEY
 from hwtpm.tpm12.types.ordinals import (
-    TPM_ORD_CreateEndorsementKeyPair,
-    TPM_ORD_ReadPubek,
+    TPM_DELEGATE_DisableOwnerClear,
+    TPM_DELEGATE_OwnerClear,
+    TPM_ORD_DisableForceClear,
+    TPM_ORD_DisableOwnerClear,
+    TPM_ORD_ForceClear,
+    TPM_ORD_OwnerClear,
     TPM_ORD_TakeOwnership,
 )
 from hwtpm.wire import Wire
-
-
-class PubekResponse(Wire):
-    pub_endorsement_key: TPM_PUBKEY
-    checksum: TPM_DIGEST
-
-
-class CreateEndorsementKeyPair(Command[PubekResponse]):
-    """The TPM has an endorsement key that cannot be revoked.  Part 3, 14.1."""
-
-    ORD: ClassVar[int] = TPM_ORD_CreateEndorsementKeyPair
-    NEEDS: ClassVar[Needs] = Needs.WORKING
-    LONG: ClassVar[bool] = True
-    anti_replay: TPM_NONCE
-    key_info: TPM_KEY_PARMS
-
-
-class ReadPubek(Command[PubekResponse]):
-    """The public endorsement key is returned.  Part 3, 14.4."""
-
-    ORD: ClassVar[int] = TPM_ORD_ReadPubek
-    NEEDS: ClassVar[Needs] = Needs.WORKING
-    anti_replay: TPM_NONCE
 
 
 class TakeOwnershipResponse(Wire):
@@ -54,3 +35,37 @@ class TakeOwnership(Command[TakeOwnershipResponse]):
     enc_owner_auth: SIZED
     enc_srk_auth: SIZED
     srk_params: TPM_KEY
+
+
+class OwnerClear(Command[Empty]):
+    """There is no owner any more, and nothing that belonged to him.  Part 3, 6.2."""
+
+    ORD: ClassVar[int] = TPM_ORD_OwnerClear
+    AUTHS: ClassVar[tuple[int, ...]] = (1,)
+    NEEDS: ClassVar[Needs] = Needs.OWNED
+    OWNER_DELEGATION: ClassVar[int | None] = TPM_DELEGATE_OwnerClear
+    AUDIT_DEFAULT: ClassVar[bool] = True
+
+
+class ForceClear(Command[Empty]):
+    """What TPM_OwnerClear does, by somebody who is there.  Part 3, 6.3."""
+
+    ORD: ClassVar[int] = TPM_ORD_ForceClear
+    AUDIT_DEFAULT: ClassVar[bool] = True
+
+
+class DisableOwnerClear(Command[Empty]):
+    """TPM_OwnerClear is disabled until TPM_ForceClear.  Part 3, 6.4."""
+
+    ORD: ClassVar[int] = TPM_ORD_DisableOwnerClear
+    AUTHS: ClassVar[tuple[int, ...]] = (1,)
+    NEEDS: ClassVar[Needs] = Needs.OWNED
+    OWNER_DELEGATION: ClassVar[int | None] = TPM_DELEGATE_DisableOwnerClear
+    AUDIT_DEFAULT: ClassVar[bool] = True
+
+
+class DisableForceClear(Command[Empty]):
+    """TPM_ForceClear is disabled until the next TPM_Startup(ST_CLEAR).  Part 3, 6.5."""
+
+    ORD: ClassVar[int] = TPM_ORD_DisableForceClear
+    AUDIT_DEFAULT: ClassVar[bool] = True

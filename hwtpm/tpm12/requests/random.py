@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from hwtpm.tpm12.requests.command import Command, Empty, Needs
+from hwtpm.tpm12.requests.command import Command, Empty
 from hwtpm.tpm12.types.base import SECRET_SIZED, UINT32
 from hwtpm.tpm12.types.codes import TPM_BAD_PARAMETER
 from hwtpm.tpm12.types.ordinals import TPM_ORD_GetRandom, TPM_ORD_StirRandom
@@ -19,7 +19,6 @@ class GetRandom(Command[GetRandomResponse]):
     """At most *bytes_requested* random octets are returned.  Part 3, 13.6."""
 
     ORD: ClassVar[int] = TPM_ORD_GetRandom
-    NEEDS: ClassVar[Needs] = Needs.WORKING
     bytes_requested: UINT32
 
 
@@ -27,5 +26,4 @@ class StirRandom(Command[Empty]):
     """The data are mixed into the state of the random number generator.  Part 3, 13.7."""
 
     ORD: ClassVar[int] = TPM_ORD_StirRandom
-    NEEDS: ClassVar[Needs] = Needs.WORKING
     in_data: Annotated[bytes, Sized(255, prefix="I", rc=TPM_BAD_PARAMETER), SECRET]

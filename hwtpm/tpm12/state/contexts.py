@@ -71,9 +71,13 @@ class Contexts(Owner):
     def startup(self, start: Start) -> None:
         """No saved session can be loaded, unless a saved state was resumed."""
         if start is not Start.STATE:
-            self._nonce_key = self._nonce_session = _NONE
-            self._count = 0
-            self.saved = []
+            self.owner_clear()
+
+    def owner_clear(self, *, revoke: bool = False) -> None:
+        """No saved session can be loaded."""
+        self._nonce_key = self._nonce_session = _NONE
+        self._count = 0
+        self.saved = []
 
     def save_volatile(self) -> bytes:
         """Return version, nonces, count and saved sessions."""

@@ -100,7 +100,7 @@ class Counters(Owner):
             self.active = COUNT_ID_ILLEGAL
         self.touch()
 
-    def owner_clear(self) -> None:
+    def owner_clear(self, *, revoke: bool = False) -> None:
         """There are no counters."""
         for number in self.created:
             self.release(number)

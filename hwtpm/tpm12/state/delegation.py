@@ -92,7 +92,7 @@ class Delegations(Owner):
             raise TpmError(TPM_BADINDEX)
         return found
 
-    def owner_clear(self) -> None:
+    def owner_clear(self, *, revoke: bool = False) -> None:
         """There are no families and no delegations; family numbers are not used again."""
         self.families.clear()
         self.rows.clear()

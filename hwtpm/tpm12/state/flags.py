@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from hwtpm.errors import TpmError
 from hwtpm.tpm12.state.owner import Owner, Start
 from hwtpm.tpm12.types.base import TPM_BOOL, UINT8, UINT32
+from hwtpm.tpm12.types.codes import TPM_BAD_PRESENCE
 from hwtpm.tpm12.types.flags import TPM_PERMANENT_FLAGS, TPM_STCLEAR_FLAGS
 from hwtpm.wire import Wire, decode, encode
 
@@ -50,9 +52,24 @@ class Flags(Owner):
 
     @property
     def physical_presence(self) -> bool:
-        """Tell whether somebody is there, by command or by signal (Part 1, 10)."""
-        enabled = self.permanent.physical_presence_hw_enable
-        return bool(self.stclear.physical_presence) or (bool(enabled) and self.hardware_presence)
+        """Tell whether somebody is there, by command or by signal where those are enabled (Part 1, 10)."""
+        by_command = self.permanent.physical_presence_cmd_enable and self.stclear.physical_presence
+        by_signal = self.permanent.physical_presence_hw_enable and self.hardware_presence
+        return bool(by_command or by_signal)
+
+    def require_presence(self) -> None:
+        """Raise TPM_BAD_PRESENCE unless somebody is there."""
+        if not self.physical_presence:
+            raise TpmError(TPM_BAD_PRESENCE)
+
+    def owner_clear(self, *, revoke: bool = False) -> None:
+        """The flags have the values of a TPM without an owner (Part 3, 6.2 and 14.3)."""
+        self.set(disable=True, deactivated=True, read_pubek=True, disable_owner_clear=False,
+                 disable_full_da_logic_info=False, allow_maintenance=True, read_srk_pub=False,
+                 ownership=True, operator=False, maintenance_done=False)
+        if revoke:
+            self.set(nv_locked=False, cekp_used=False)
+        self.deferred_physical_presence = 0
 
     def startup(self, start: Start) -> None:
         """Flags of STANY are reset, those of STCLEAR unless a saved state was resumed."""

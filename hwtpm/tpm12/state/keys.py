@@ -178,7 +178,7 @@ class Keys(Owner):
             entry.control = control
             self.touch()
 
-    def clear(self) -> None:
+    def owner_clear(self, *, revoke: bool = False) -> None:
         """No key is loaded, not even those under the owner's control."""
         if any(entry.owner_evict for entry in self.loaded.values()):
             self.touch()

@@ -53,6 +53,11 @@ class Lockout(Owner):
         """The owner has forgiven all failures."""
         self.failures = self._until = 0
 
+    def owner_clear(self, *, revoke: bool = False) -> None:
+        """Failures are forgotten."""
+        self.reset()
+        self.disable_reset = False
+
     def startup(self, start: Start) -> None:
         """Failures are forgotten, unless a saved state was resumed."""
         if start is not Start.STATE:

@@ -117,13 +117,12 @@ class NvStorage(Owner):
             self.touch()
         return changed
 
-    def owner_clear(self, *, all_areas: bool = False) -> None:
-        """Areas that only the owner reads or writes are gone, unless the manufacturer defined them."""
+    def owner_clear(self, *, revoke: bool = False) -> None:
+        """Areas that only the owner reads or writes are gone; with *revoke* the manufacturer's, too."""
         for nv_index, area in list(self.areas.items()):
             owned = area.attributes & (TPM_NV_PER_OWNERREAD | TPM_NV_PER_OWNERWRITE)
-            if owned and (all_areas or not nv_index & TPM_NV_INDEX_D_BIT):
+            if owned and (revoke or not nv_index & TPM_NV_INDEX_D_BIT):
                 self.undefine(nv_index)
-        self.write_dir(ZERO_DIGEST)
 
     def startup(self, start: Start) -> None:
         """Volatile locks are open, unless a saved state was resumed."""

@@ -48,3 +48,6 @@ class Owner:
 
     def startup(self, start: Start) -> None:
         """Do to this state what a TPM_Startup of kind *start* does."""
+
+    def owner_clear(self, *, revoke: bool = False) -> None:
+        """Do to this state what TPM_OwnerClear does, or TPM_RevokeTrust with *revoke* (Part 3, 6.2, 14.3)."""

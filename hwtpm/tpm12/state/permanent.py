@@ -47,8 +47,9 @@ class PermanentData(Owner):
 
     TAG: ClassVar[bytes] = b"perm"
 
-    def __init__(self) -> None:
+    def __init__(self, random: Callable[[int], bytes]) -> None:
         super().__init__()
+        self._random = random
         self.owner_installed = False
         self.owner_auth = self.operator_auth = self.tpm_proof = self.ek_reset = bytes(20)
         self.daa_proof = self.tpm_daa_seed = bytes(20)
@@ -79,8 +80,27 @@ class PermanentData(Owner):
 
     def manufacture(self, random: Callable[[int], bytes]) -> None:
         """The secrets that a TPM has before it has an owner are new."""
-        self.set(tpm_proof=random(20), daa_proof=random(20), tpm_daa_seed=random(20),
-                 context_key=random(16), delegate_key=random(16), daa_blob_key=random(16))
+        self._renew_owner_secrets(random)
+        self.renew_daa_secrets(random)
+
+    def _renew_owner_secrets(self, random: Callable[[int], bytes]) -> None:
+        self.set(tpm_proof=random(20), context_key=random(16), delegate_key=random(16))
+
+    def renew_daa_secrets(self, random: Callable[[int], bytes]) -> None:
+        """The secrets of DAA are new: nothing that was made with the old ones can be used any more."""
+        self.set(tpm_daa_seed=random(20), daa_proof=random(20), daa_blob_key=random(16))
+
+    def owner_clear(self, *, revoke: bool = False) -> None:
+        """There is no owner and no SRK; with *revoke* no endorsement key either.
+
+        The secrets that belonged to them are replaced, so that what was made with them is worthless.
+        """
+        self.set(owner_installed=False, owner_auth=bytes(20), operator_auth=bytes(20), srk=None,
+                 no_owner_nv_write=0, restrict_delegate=0)
+        self._renew_owner_secrets(self._random)
+        if revoke:
+            self.set(endorsement_key=None, ek_reset=bytes(20))
+            self.renew_daa_secrets(self._random)
 
     def save(self) -> bytes:
         """Return version and all members."""

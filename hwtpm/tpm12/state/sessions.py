@@ -82,6 +82,10 @@ class Sessions(Owner):
         """No session with a shared secret, OSAP or DSAP, is open."""
         self.open = {h: session for h, session in self.open.items() if session.protocol == TPM_PID_OIAP}
 
+    def owner_clear(self, *, revoke: bool = False) -> None:
+        """All sessions are closed."""
+        self.open.clear()
+
     def startup(self, start: Start) -> None:
         """All sessions are closed, unless a saved state was resumed (Part 2, 4.6)."""
         if start is not Start.STATE:

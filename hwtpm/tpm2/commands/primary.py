@@ -59,10 +59,9 @@ def _recall(tpm: Tpm, area: tuple[int, ...], parameters: bytes) -> tuple[bytes, 
 
 def _keep(tpm: Tpm, cmd: CreatePrimary, parameters: bytes, response: CreatePrimaryResponse,
           answer: bytes) -> None:
-    # A caller's secret stays here no longer than the object that it is for, and a primary that is made once
-    # shall not pay for those that are made again and again.
+    # A caller's secret stays here no longer than the object that it is for.
     given = cmd.in_sensitive
-    if given.user_auth or given.data or cmd.creation_pcr or not tpm.objects.repeated:
+    if given.user_auth or given.data or cmd.creation_pcr:
         return
     made = tpm.objects.loaded(response.object_handle)
     assert made is not None
