@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from threading import Event, Lock, Thread
 
+from cusetpm.devices.swtpm.abi import PTM_BLOB_TYPE_PERMANENT, PTM_BLOB_TYPE_VOLATILE, TPM_BAD_TYPE
 from cusetpm.guest import Guest
 from cusetpm.primepool import PrimePool
 from cusetpm.ring.link import Host, Link, connect
@@ -46,12 +47,14 @@ MANAGER_LOCALITY = 2  # As Xen advises for the manager (xen-vtpmmgr, "tpmlocalit
 
 
 class Device:
-    """One guest's TPM as a front end sees it: the guest's end of the outer ring.
+    """One guest's TPM: a `Transport` through the guest's end of the outer ring, and a `Machine` around it.
 
-    A `Transport` that remembers whether the last command was an orderly Shutdown.  What the start has changed
-    is stored by `accept`, or by the first command from outside; until then the start can be given up, and
-    nothing of it remains.
+    Power and state are the toolstack's to give and reach the vTPM past the rings, as in Xen.  What the start
+    has changed is stored by `accept`, or by the first command from outside; until then the start can be given
+    up, and nothing of it remains.
     """
+
+    family = "2.0"
 
     def __init__(self, name: str, guest: Guest, outer: Link, inner: Link,
                  accept: Callable[[Device], None]) -> None:
@@ -61,9 +64,11 @@ class Device:
         self._accepting = Lock()
         self._accepted = False
         self._refused: Exception | None = None  # why what the start has changed could not be stored
-        self._shut_down = False
+        self._shut_down = False  # the last command was an orderly Shutdown
         self.cancel = outer.front.cancel
         self.takes_long = guest.takes_long
+        self.hash_start, self.hash_data, self.hash_end = guest.hash_start, guest.hash_data, guest.hash_end
+        self.reset_established = guest.reset_established
 
     def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
         """Return the response to *command*, which has crossed the ring."""
@@ -97,17 +102,75 @@ class Device:
         """Send the Startup that firmware would have sent, TPM_SU_CLEAR or TPM_SU_STATE; raises TpmError."""
         Client(self.outer.front.execute, os.urandom).run(Startup(kind))
 
+    @property
+    def running(self) -> bool:
+        """Tell whether the vTPM has power."""
+        return self.guest.engine is not None
+
+    @property
+    def established(self) -> bool:
+        """Tell whether a measured launch is on record."""
+        return self.guest.established
+
+    def power_on(self, *, keep_volatile: bool = True) -> None:
+        """The vTPM, which had no power, starts as `Guest.power_on` says."""
+        self.accept()
+        self.guest.power_on()
+
+    def power_off(self, *, orderly: bool = True) -> None:
+        """The vTPM has no power; if *orderly*, it was shut down first, by its guest or here."""
+        if orderly and self.running and not self._shut_down:
+            self._shut_down_first()
+        self.guest.power_off()
+        self._shut_down = False
+
+    def _shut_down_first(self) -> None:
+        client = Client(self.execute, os.urandom)
+        try:
+            try:
+                client.run(Shutdown(TPM_SU_STATE))
+            except TpmError as error:
+                if error.rc == TPM_RC_INITIALIZE:
+                    return
+                client.run(Shutdown(TPM_SU_CLEAR))
+        except TpmError as error:
+            log.warning("vTPM %s: no orderly shutdown: %s", self.guest.uuid, error)
+
+    def store_volatile(self) -> None:
+        """The next `power_on` resumes the vTPM as it is now."""
+        raise StateError("the running state of a vTPM cannot be kept")
+
+    def get_state(self, kind: int) -> bytes | None:
+        """Return the state of *kind* (PTM_BLOB_TYPE_), None if there is none."""
+        if kind == PTM_BLOB_TYPE_PERMANENT:
+            self.accept()
+            return self.guest.permanent()
+        if kind == PTM_BLOB_TYPE_VOLATILE:
+            raise StateError("the running state of a vTPM cannot be kept")
+        # What Shutdown(STATE) keeps is a part of a TPM 2.0's permanent state.
+        return None
+
+    def set_state(self, kind: int, state: bytes) -> None:
+        """The next `power_on` takes *state*; empty takes back what was set."""
+        if kind == PTM_BLOB_TYPE_PERMANENT:
+            self.guest.give_permanent(state or None)
+        elif state:
+            raise TpmError(TPM_BAD_TYPE)
+
+    def lock(self, retries: int) -> bool:
+        """Tell that the storage is ours, as it is as long as the state directory is open."""
+        return True
+
+    def unlock(self) -> None:
+        """Nobody else may have the storage as long as the state directory is open."""
+
     def close(self) -> None:
         """Shut down in an orderly way, unless that was the last command; then all of it is gone.
 
         A start that was never accepted has not happened.
         """
-        if self._accepted and not self._shut_down:
-            try:
-                Client(self.execute, os.urandom).run(Shutdown(TPM_SU_STATE))
-            except TpmError as error:
-                if error.rc != TPM_RC_INITIALIZE:
-                    log.warning("vTPM %s: no orderly shutdown: %s", self.guest.uuid, error)
+        if self._accepted:
+            self.power_off()
         self.outer.close()
         self.guest.close()
         self.inner.close()
@@ -159,8 +222,8 @@ class System:
             stack.callback(self._stopping.set)
             self._stack = stack.pop_all()
 
-    def add_guest(self, name: str, seed: bytes | None = None) -> Device:
-        """Return the device of the vTPM *name*, powered on and connected, before any Startup.
+    def add_guest(self, name: str, seed: bytes | None = None, *, powered: bool = True) -> Device:
+        """Return the device of the vTPM *name*, connected, and with power unless *powered* is false.
 
         A vTPM that the state directory does not have yet is manufactured, from *seed* if given.
         """
@@ -169,7 +232,8 @@ class System:
         inner = connect(Endpoint(self.manager, uuid), front_domid=vtpm, back_domid=_MANAGER_DOMID,
                         uuid=str(uuid), host=self._host)
         try:
-            guest = Guest(uuid, path, inner.front, os.urandom, self._now, seed, self._primes.take)
+            guest = Guest(uuid, path, inner.front, os.urandom, self._now, seed, self._primes.take,
+                          powered=powered)
         except BaseException:
             inner.close()
             raise

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -23,7 +24,7 @@ from hwtpm.errors import ProtocolError, StateError
 from hwtpm.slots import Slots
 from hwtpm.tpm2.dispatch import error_response
 from hwtpm.tpm2.engine import Engine
-from hwtpm.tpm2.types.constants import TPM_RC_NV_UNAVAILABLE
+from hwtpm.tpm2.types.constants import TPM_RC_FAILURE, TPM_RC_NV_UNAVAILABLE
 from manager import protocol
 
 log = logging.getLogger(__name__)
@@ -36,23 +37,29 @@ class Guest:
 
     *path* names its state without the slot's number; *manager* leads to the manager's endpoint for this UUID.
     *entropy*, *now* and *primes* are those of `Engine`; with a *seed* a new vTPM's primary seeds come from
-    it.  Raises StateError, one line for people, when state and manager do not agree; nothing is changed then.
+    it.  It has power from the start unless *powered* is false.  Raises StateError, one line for people, when
+    state and manager do not agree; nothing is changed then.
     """
 
     def __init__(self, uuid: UUID, path: Path, manager: Transport, entropy: Callable[[int], bytes],
                  now: Callable[[], int], seed: bytes | None = None,
-                 primes: Callable[[int, int], tuple[int, int] | None] | None = None) -> None:
+                 primes: Callable[[int, int], tuple[int, int] | None] | None = None, *,
+                 powered: bool = True) -> None:
         self.uuid = uuid
         self.saves = 0  # records that the manager has made the truth
+        self.engine: Engine | None = None  # while there is power
         self._manager = manager
+        self._make = partial(Engine, entropy, now, seed=seed, primes=primes)
         self._lock = Lock()
         self._cancel = False  # of the command in progress, if it came without a *cancelled*
         self._in_doubt = False  # a save failed half-way: the manager has to say which record is the truth
         self._held = True
+        self._given: bytes | None = None  # a permanent state to start from instead of the durable one
         self._slots = Slots(path)
         try:
             self._current, self._durable = self._load()
-            self.engine = Engine(entropy, now, self._durable, seed, primes)
+            if powered:
+                self.engine = self._make(self._durable)
         except BaseException:
             self._slots.close()
             raise
@@ -64,37 +71,61 @@ class Guest:
         """
         with self._lock:
             if self._held:
-                if self.engine.dirty:
-                    self._save()
+                if self.engine is not None and self.engine.dirty:
+                    self._save(self.engine)
                 self._held = False
 
     def close(self) -> None:
-        """The vTPM has lost its power."""
+        """The vTPM has lost its power for good."""
         with self._lock:
+            self.engine = None
             self._slots.close()
+
+    def power_on(self) -> None:
+        """The released vTPM, which had no power, starts from its permanent state or from the one given last.
+
+        Raises StateError when that state is damaged, and OSError, ProtocolError or StateError when one that
+        is new cannot be made durable; there is no power then.
+        """
+        with self._lock:
+            assert self.engine is None
+            assert not self._held
+            self._be_sure()
+            given, self._given = self._given, None
+            state = self._durable if given is None else given
+            engine = self._make(state)
+            if state is None or state != self._durable:
+                try:
+                    self._save(engine)
+                except (OSError, ProtocolError, StateError):
+                    self._in_doubt = True
+                    raise
+            self.engine = engine
+
+    def power_off(self) -> None:
+        """The vTPM has no power any more, once the command in progress has ended."""
+        with self._lock:
+            self.engine = None
 
     def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
         """Return the response to *command*; what it changed is durable by then.
 
         When it cannot be made durable the answer is TPM_RC_NV_UNAVAILABLE, and the last durable state is that
-        of the vTPM again.
+        of the vTPM again.  Without power it is TPM_RC_FAILURE.
         """
         with self._lock:
+            engine = self.engine
+            if engine is None:
+                return error_response(TPM_RC_FAILURE)
             if self._in_doubt and not self._settle():
                 return error_response(TPM_RC_NV_UNAVAILABLE)
             self._cancel = False
-            outcome = self.engine.execute(command, locality, cancelled or self._cancelled)
-            if self.engine.fault is not None:
-                log.error("vTPM %s is in failure mode", self.uuid, exc_info=self.engine.fault)
-                self.engine.fault = None
-            if outcome.dirty and not self._held:
-                try:
-                    self._save()
-                except (OSError, ProtocolError, StateError) as error:
-                    log.error("vTPM %s: its state cannot be saved: %s", self.uuid, error)
-                    self._in_doubt = True
-                    self._settle()
-                    return error_response(TPM_RC_NV_UNAVAILABLE)
+            outcome = engine.execute(command, locality, cancelled or self._cancelled)
+            if engine.fault is not None:
+                log.error("vTPM %s is in failure mode", self.uuid, exc_info=engine.fault)
+                engine.fault = None
+            if outcome.dirty and not self._held and not self._stored(engine):
+                return error_response(TPM_RC_NV_UNAVAILABLE)
             return outcome.response
 
     def cancel(self) -> None:
@@ -106,11 +137,81 @@ class Guest:
 
     def takes_long(self, command: bytes) -> bool:
         """Tell whether *command* may search primes."""
-        return self.engine.takes_long(command)
+        engine = self.engine
+        return engine is not None and engine.takes_long(command)
 
-    def _save(self) -> None:
-        """Make the engine's state durable in the slot that does not hold the truth."""
-        snapshot = self.engine.snapshot()
+    # What the platform does to a vTPM with power; without, nothing happens.
+
+    def hash_start(self) -> None:
+        """The platform begins to measure what it launches, and the launch is on record (_TPM_Hash_Start)."""
+        def act(engine: Engine) -> None:
+            engine.establish(True)
+            engine.hash_start()
+
+        self._platform(act)
+
+    def hash_data(self, data: bytes) -> None:
+        """*data* is the next part of what is launched (_TPM_Hash_Data)."""
+        self._platform(lambda engine: engine.hash_data(data))
+
+    def hash_end(self) -> None:
+        """What was launched is in its PCR (_TPM_Hash_End)."""
+        self._platform(lambda engine: engine.hash_end())
+
+    @property
+    def established(self) -> bool:
+        """Tell whether a launch is on record since `reset_established`."""
+        engine = self.engine
+        return engine is not None and engine.established
+
+    def reset_established(self) -> None:
+        """No launch is on record."""
+        self._platform(lambda engine: engine.establish(False))
+
+    def _platform(self, act: Callable[[Engine], None]) -> None:
+        """Do *act*; StateError when what it changed cannot be made durable, and nothing has changed then."""
+        with self._lock:
+            if self.engine is None:
+                return
+            self._be_sure()
+            act(self.engine)
+            if self.engine.dirty and not self._held and not self._stored(self.engine):
+                raise StateError(f"vTPM {self.uuid}: its state cannot be saved")
+
+    # Permanent state as a whole.
+
+    def permanent(self) -> bytes:
+        """Return the permanent state of the released vTPM, which is durable; it has been manufactured."""
+        with self._lock:
+            self._be_sure()
+            assert self._durable is not None
+            return self._durable
+
+    def give_permanent(self, state: bytes | None) -> None:
+        """The next `power_on` starts from *state*; None: from the durable one, as if none had been given.
+
+        Raises StateError when it is not the permanent state of a vTPM; none is given then.
+        """
+        with self._lock:
+            self._given = None
+            if state is not None:
+                self._make(state)
+                self._given = state
+
+    def _stored(self, engine: Engine) -> bool:
+        """Make durable what has changed in *engine*; False if that fails, and nothing has changed then."""
+        try:
+            self._save(engine)
+        except (OSError, ProtocolError, StateError) as error:
+            log.error("vTPM %s: its state cannot be saved: %s", self.uuid, error)
+            self._in_doubt = True
+            self._settle()
+            return False
+        return True
+
+    def _save(self, engine: Engine) -> None:
+        """Make the state of *engine* durable in the slot that does not hold the truth."""
+        snapshot = engine.snapshot()
         key, nonce = os.urandom(aead.KEY_SIZE), os.urandom(aead.NONCE_SIZE)
         record = aead.seal(key, nonce, snapshot, self.uuid.bytes)
         slot = 1 - self._current
@@ -119,6 +220,11 @@ class Guest:
         self._current, self._durable = slot, snapshot
         self.saves += 1
 
+    def _be_sure(self) -> None:
+        """It is known which state is durable; StateError if that cannot be learned now."""
+        if self._in_doubt and not self._settle():
+            raise StateError(f"vTPM {self.uuid}: which state is the last one cannot be learned now")
+
     def _settle(self) -> bool:
         """Go back to the state that the manager calls the truth; False if it cannot be learned now."""
         try:
@@ -126,10 +232,11 @@ class Guest:
         except (OSError, ProtocolError, StateError) as error:
             log.error("vTPM %s: its state cannot be read back: %s", self.uuid, error)
             return False
-        if durable is None:
-            return False
+        if self.engine is not None:
+            if durable is None:
+                return False
+            self.engine.rollback(durable)
         self._current, self._durable = current, durable
-        self.engine.rollback(durable)
         self._in_doubt = False
         return True
 

@@ -408,7 +408,7 @@ def parameter_reader(cls: type, numbered: bool = True) -> Callable[..., tuple[An
     for m in area:
         src.add(m)
     given = "".join(f", {n}" for n in _names(handles))
-    made = ", ".join(f"{n}={n}" for n in _names(handles + area))
+    made = ", ".join(_names(members(cls)))
     text = (f"def codec(buf, off{given}):\n  k = 1\n  try:\n    {src.done()}\n    return cls({made}), off\n"
             + (f"  except E: raise err({RC_INSUFFICIENT}).parameter(k) from None\n"
                f"  except err as e: raise e.parameter(k)\n" if numbered

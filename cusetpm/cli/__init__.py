@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-_VERBS = ("run", "doctor")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_VERBS = ("run", "ima", "eventlog", "doctor")
 
 FAILURE = 125  # cusetpm itself failed, as with env(1) and timeout(1); COMMAND's own statuses are below
 NOT_EXECUTABLE = 126
@@ -32,8 +35,9 @@ class _Verbs(click.Group):
 def _defaults(verb: click.Command) -> dict[str, Any]:
     """Return the defaults of the options of *verb* from the user's configuration file; {} without one.
 
-    The file is TOML: a table for each verb, its keys the long options without their dashes in front.  Raises
-    a Failure that names the file and what is wrong with it.
+    The file is TOML: a table for each verb, its keys the long options without their dashes in front.  A verb
+    with verbs of its own has a table for each of them, as [ima.verify].  Raises a Failure that names the file
+    and what is wrong with it.
     """
     import tomllib
 
@@ -53,9 +57,19 @@ def _defaults(verb: click.Command) -> dict[str, Any]:
         raise Failure(f"{path}: {error}") from None
     if strange := sorted(tables.keys() - set(_VERBS)):
         raise Failure(f"{path}: {strange[0]!r} is not a verb; it may have tables for {', '.join(_VERBS)}")
-    table = tables.get(str(verb.name), {})
+    return _checked(path, verb, tables.get(str(verb.name), {}))
+
+
+def _checked(path: Path, verb: click.Command, table: object) -> dict[str, Any]:
+    """Return *table* as the defaults of *verb*; those of a group are tables for its verbs."""
+    from cusetpm.cli.failure import Failure
+
     if not isinstance(table, dict):
         raise Failure(f"{path}: {verb.name!r} is not a table")
+    if isinstance(verb, click.Group):
+        if strange := sorted(table.keys() - verb.commands.keys()):
+            raise Failure(f"{path}: {strange[0]!r} is not a verb of {verb.name!r}")
+        return {name: _checked(path, verb.commands[name], found) for name, found in table.items()}
     found = {key.replace("-", "_"): value for key, value in table.items()}
     if strange := sorted(found.keys() - {p.name for p in verb.params if isinstance(p, click.Option)}):
         raise Failure(f"{path}: {strange[0]!r} is not an option of {verb.name!r}")

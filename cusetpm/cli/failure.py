@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 
 from cusetpm.cli import FAILURE, NOT_EXECUTABLE, NOT_FOUND
@@ -23,3 +26,24 @@ class NotExecutable(Failure):
     """COMMAND is there and cannot be executed."""
 
     exit_code = NOT_EXECUTABLE
+
+
+class Disagreement(click.ClickException):
+    """What was to be verified does not verify; the message says why."""
+
+    exit_code = 1
+
+
+def os_error(error: OSError) -> str:
+    """Return *error* in one line: the file, then what is wrong with it."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return f"{where}{error.strerror or error}"
+
+
+@contextmanager
+def os_failures() -> Iterator[None]:
+    """An OSError from inside is a Failure."""
+    try:
+        yield
+    except OSError as error:
+        raise Failure(os_error(error)) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cusetpm.cli.failure import Failure, NotExecutable, NotFound
+from cusetpm.cli.failure import Failure, NotExecutable, NotFound, os_error
 from hwtpm.errors import ProtocolError, StateError
 
 
@@ -62,7 +62,7 @@ def command(tpm: str, front_end: str, startup: str, state_dir: Path | None, seed
     except (StateError, ProtocolError) as error:
         raise Failure(str(error)) from error
     except OSError as error:
-        raise Failure(_os_error(error)) from error
+        raise Failure(os_error(error)) from error
 
 
 def _check_executable(name: str) -> None:
@@ -79,9 +79,3 @@ class _OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return record.getMessage().join(("cusetpm: ", ""))
-
-
-def _os_error(error: OSError) -> str:
-    """Return *error* in one line: the file, then what is wrong with it."""
-    where = f"{error.filename}: " if error.filename is not None else ""
-    return f"{where}{error.strerror or error}"

@@ -44,7 +44,9 @@ MIN_RESPONSE = 10
 OFF_STATE = 4
 _WORD = Struct("<Q")  # the whole header
 _LENGTH_AND_STATE = Struct("<IB")
+_unpack_header = Struct("<IBBxB").unpack_from
 _RESPONSE = Struct(">HII")
+_unpack_response = _RESPONSE.unpack_from
 _TPM_ST_NO_SESSIONS = 0x8001
 
 
@@ -55,7 +57,7 @@ def error_response(rc: int) -> bytes:
 
 def is_response(packet: bytes) -> bool:
     """Tell whether *packet* has a response header whose size field is true."""
-    return len(packet) >= MIN_RESPONSE and int.from_bytes(packet[2:6], "big") == len(packet)
+    return len(packet) >= MIN_RESPONSE and _unpack_response(packet)[1] == len(packet)
 
 
 class Page:
@@ -93,11 +95,10 @@ class Page:
         view[offset : offset + length] = response
         _LENGTH_AND_STATE.pack_into(view, 0, length, TPMIF_STATE_FINISH)
 
-    def copy_header(self) -> tuple[int, int, int, int]:
+    def copy_header(self) -> tuple[int, ...]:
         """Return length, state, locality and nr_extra_pages, read once and not validated."""
-        length, state, locality, _, extra = HEADER.unpack_from(self.view)
-        return length, state, locality, extra
+        return _unpack_header(self.view)
 
     def copy_out(self, length: int) -> bytes:
         """Return *length* octets of packet (at most 4088) as the caller's own copy."""
-        return bytes(self.view[8 : 8 + length])
+        return self.view[8 : 8 + length].tobytes()

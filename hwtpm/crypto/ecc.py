@@ -380,29 +380,26 @@ class EccPrivate:
     def multiply(self, x: bytes, y: bytes) -> Point:
         """Return the product of the scalar and the point (x, y); BadPoint when that is not on the curve.
 
-        The library gives the x-coordinates of d*P and of (d+1)*P; together with P they decide the
-        y-coordinate of d*P.  With P = (x0, y0), d*P = (x1, y1) and (d+1)*P = (x2, -), the addition
-        law says (y1 - y0)**2 = (x0 + x1 + x2) * (x1 - x0)**2, and both squares of y are known from
-        the curve's equation, so y1 is what remains divided by 2*y0.  y0 is not zero, for a point of
-        order two cannot be in a group of odd prime order.
+        The library gives the x-coordinates of d*P and of (d+1)*P, which decide the y-coordinate of d*P.
         """
-        c, p = self.curve, self.curve.p
+        c = self.curve
         x0, y0 = int.from_bytes(x, "big"), int.from_bytes(y, "big")
         if self._key is None or c.group is None:
             return self._times(_checked_point(c, x0, y0))
         point = _library_point(c, x0, y0)
-        # For these two the addition law above has a zero denominator or no result.
+        # For these two one of the points is at infinity, or they are the same.
         if self._d == 1:
             return x0.to_bytes(c.field_size, "big"), y0.to_bytes(c.field_size, "big")
         if self._d == c.n - 1:
-            return x0.to_bytes(c.field_size, "big"), (p - y0).to_bytes(c.field_size, "big")
+            return x0.to_bytes(c.field_size, "big"), (c.p - y0).to_bytes(c.field_size, "big")
         if self._next is None:
             self._next = ec.derive_private_key(self._d + 1, c.group)
+        from hwtpm.crypto import weierstrass
+
         product = self._key.exchange(ec.ECDH(), point)
         x1 = int.from_bytes(product, "big")
         x2 = int.from_bytes(self._next.exchange(ec.ECDH(), point), "big")
-        squares = (x0**3 + x1**3 + c.a * (x0 + x1) + 2 * c.b) % p
-        y1 = (squares - (x0 + x1 + x2) * (x1 - x0) ** 2) * pow(2 * y0, -1, p) % p
+        y1 = weierstrass.missing_y(c.p, c.a, c.b, (x0, y0), x1, x2)
         return product, y1.to_bytes(c.field_size, "big")
 
 

@@ -26,16 +26,18 @@ Entropy = Callable[[int], bytes]
 _WINDOW: Final = 1024
 """Odd numbers sieved at a time, about three times as many as a prime of 1024 bits takes."""
 
-_LIMIT: Final = 1 << 14
+_SPAN: Final = 2 * _WINDOW
+
+_LIMIT: Final = 1 << 16
 """Numbers with a factor below this are not tested; more sieving costs more than it saves."""
+
+_GROUP: Final = 120
+"""Bits of a product of small primes: one long division stands for a division by each of them."""
 
 
 @functools.cache
 def _small_primes() -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """Return the odd primes below _LIMIT in groups, each with its product of at most 60 bits.
-
-    One long division gives the residue modulo the product; the rest is arithmetic on small integers.
-    """
+    """Return the odd primes below _LIMIT in groups, each with its product of at most _GROUP bits."""
     flags = bytearray(b"\x01") * _LIMIT
     for i in range(3, math.isqrt(_LIMIT) + 1, 2):
         if flags[i]:
@@ -46,7 +48,7 @@ def _small_primes() -> tuple[tuple[int, tuple[int, ...]], ...]:
     for r in range(3, _LIMIT, 2):
         if not flags[r]:
             continue
-        if (product * r).bit_length() > 60:
+        if (product * r).bit_length() > _GROUP:
             groups.append((product, tuple(group)))
             product, group = 1, []
         product *= r
@@ -59,12 +61,13 @@ def _candidates(start: mpz) -> Iterator[mpz]:
     """Yield the numbers start + 2*i, i < _WINDOW, that have no factor below _LIMIT; *start* is odd."""
     composite = bytearray(_WINDOW)
     for product, group in _small_primes():
-        residue = int(start % product)
+        residue = int(-start % product)
         for r in group:
-            # The first i with start + 2*i divisible by r.
-            i = -residue * ((r + 1) >> 1) % r
-            if i < _WINDOW:
-                composite[i::r] = b"\x01" * ((_WINDOW - 1 - i) // r + 1)
+            gap = residue % r  # start + gap is divisible by r; most primes have no multiple in the window
+            if gap < _SPAN or r < _SPAN:
+                i = (gap + r if gap & 1 else gap) >> 1
+                if i < _WINDOW:
+                    composite[i::r] = b"\x01" * ((_WINDOW - 1 - i) // r + 1)
     i = composite.find(0)
     while i >= 0:
         yield start + 2 * i

@@ -50,6 +50,19 @@ def combine(p: int, a: int, b: int, terms: Iterable[tuple[int, Affine]]) -> Affi
     return int(x * inverse % modulus), int(y * inverse % modulus)
 
 
+def missing_y(p: int, a: int, b: int, one: Affine, x1: int, x2: int) -> int:
+    """Return the y-coordinate of the point at *x1* whose sum with the point *one* is at *x2*.
+
+    With (x0, y0) + (x1, y1) = (x2, -), the addition law says (y1 - y0)**2 = (x0 + x1 + x2) * (x1 - x0)**2,
+    and both squares of y are known from the curve's equation, so y1 is what remains divided by 2 * y0.
+    *x1* is not *x0*, and *y0* is not zero, for a group of odd order has no point of order two.
+    """
+    u, y0, v = mpz(one[0]), mpz(one[1]), mpz(x1)
+    squares = u * u * u + v * v * v + a * (u + v) + 2 * b
+    gap = v - u
+    return int((squares - (u + v + x2) * gap * gap) * invert(2 * y0, mpz(p)) % p)
+
+
 def _multiples(p: mpz, a: mpz, b3: mpz, point: Affine) -> list[_Projective]:
     """Return the multiples of *point* from none to one less than the window is wide."""
     one = (mpz(point[0]), mpz(point[1]), mpz(1))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from hwtpm.client import Password
 from hwtpm.tpm2 import profile
+from hwtpm.tpm2.requests.audit import SetCommandCodeAuditStatus
 from hwtpm.tpm2.requests.context import FlushContext
 from hwtpm.tpm2.requests.hierarchy import (
     ChangeEPS,
@@ -22,6 +25,7 @@ from hwtpm.tpm2.requests.startup import Startup
 from hwtpm.tpm2.types.algorithms import TPMS_SCHEME_HASH, TPMS_SENSITIVE_CREATE, TPMT_SIG_SCHEME
 from hwtpm.tpm2.types.constants import (
     TPM_ALG_ECDSA,
+    TPM_ALG_NULL,
     TPM_ALG_SHA256,
     TPM_RC_BAD_AUTH,
     TPM_RC_HIERARCHY,
@@ -64,34 +68,38 @@ def parameters(response: CreatePrimaryResponse) -> bytes:
     return encode(response)[4:]  # behind the handle
 
 
-def forgetful(machine: Machine) -> Machine:
-    """Return the TPM after it forgot what it made; it has to run the next command."""
-    machine.tpm.objects._forget()
-    return machine
+def learn(machine: Machine, hierarchy: int = TPM_RH_OWNER, **arguments: Any) -> CreatePrimaryResponse:
+    """Send a command twice, so that it is answered from memory from now on; return the second response."""
+    machine.run(FlushContext(create(machine, hierarchy, **arguments).object_handle))
+    made = create(machine, hierarchy, **arguments)
+    machine.run(FlushContext(made.object_handle))
+    return made
 
 
 @pytest.mark.parametrize("hierarchy", _HIERARCHIES)
 def test_the_same_command_loads_the_same_object_again(hierarchy: int) -> None:
     machine = started()
-    first, again = create(machine, hierarchy, template=ecc()), create(machine, hierarchy, template=ecc())
+    derived = learn(machine, hierarchy, template=ecc())
     assert remembered(machine) == 1
+    first, again = (create(machine, hierarchy, template=ecc()) for _ in range(2))
+    assert parameters(first) == parameters(again) == parameters(derived)
     assert again.object_handle == first.object_handle + 1
-    assert parameters(again) == parameters(first)
-    assert parameters(create(forgetful(machine), hierarchy, template=ecc())) == parameters(first)
     machine.run(FlushContext(first.object_handle))
     machine.run(Sign(again.object_handle, bytes(32), _ECDSA, _NO_TICKET), Password())
+    machine.tpm.objects._forget()
+    assert parameters(create(machine, hierarchy, template=ecc())) == parameters(derived)
 
 
 def test_every_parameter_and_the_hierarchy_count() -> None:
     machine = started()
-    made = [create(machine), create(machine, TPM_RH_NULL), create(machine, template=ecc()),
-            create(machine, outside=b"outside")]
+    made = [learn(machine), learn(machine, TPM_RH_NULL), learn(machine, template=ecc()),
+            learn(machine, outside=b"outside")]
     assert remembered(machine) == len({parameters(response) for response in made}) == len(made)
 
 
 def test_the_locality_is_in_the_creation_data() -> None:
     machine = started()
-    create(machine)
+    learn(machine)
     machine.locality = 1
     assert create(machine).creation_data.locality == 1 << 1
 
@@ -99,7 +107,7 @@ def test_the_locality_is_in_the_creation_data() -> None:
 def test_the_creation_data_of_a_selection_are_those_of_now() -> None:
     machine = started()
     selection = [TPMS_PCR_SELECTION(TPM_ALG_SHA256, b"\0\0\1")]
-    before = create(machine, pcrs=selection)
+    before = learn(machine, pcrs=selection)
     machine.run(PCRExtend(16, [TPMT_HA(TPM_ALG_SHA256, bytes(32))]), Password())
     after = create(machine, pcrs=selection)
     assert before.creation_data.pcr_digest != after.creation_data.pcr_digest
@@ -109,12 +117,20 @@ def test_the_creation_data_of_a_selection_are_those_of_now() -> None:
 @pytest.mark.parametrize("given", [TPMS_SENSITIVE_CREATE(b"auth", b""), TPMS_SENSITIVE_CREATE(b"", b"data")])
 def test_a_command_with_a_secret_is_not_kept(given: TPMS_SENSITIVE_CREATE) -> None:
     machine = started()
-    create(machine, given=given)
+    learn(machine, given=given)
+    assert remembered(machine) == 0
+
+
+def test_a_primary_that_is_made_once_is_not_kept() -> None:
+    machine = started()
+    create(machine)
+    create(machine, template=ecc())
     assert remembered(machine) == 0
 
 
 def test_an_answer_from_memory_needs_a_free_handle() -> None:
     machine = started()
+    learn(machine)
     for _ in range(profile.MAX_LOADED_OBJECTS):
         create(machine)
     with refused(TPM_RC_OBJECT_MEMORY):
@@ -123,11 +139,20 @@ def test_an_answer_from_memory_needs_a_free_handle() -> None:
 
 def test_an_answer_from_memory_needs_authorization() -> None:
     machine = started()
-    create(machine)
+    learn(machine)
     machine.run(HierarchyChangeAuth(TPM_RH_OWNER, b"auth"), Password())
     with refused(TPM_RC_BAD_AUTH | S1):
         create(machine)
     create(machine, password=b"auth")
+
+
+def test_an_answer_from_memory_is_audited() -> None:
+    machine = started()
+    learn(machine)
+    machine.run(SetCommandCodeAuditStatus(TPM_RH_OWNER, TPM_ALG_NULL, [CreatePrimary.CC], []), Password())
+    before = machine.tpm.audit.digest
+    create(machine)
+    assert machine.tpm.audit.digest != before
 
 
 @pytest.mark.parametrize(("hierarchy", "change"), [
@@ -136,27 +161,27 @@ def test_an_answer_from_memory_needs_authorization() -> None:
 ])
 def test_new_seeds_and_proofs_are_heeded_and_the_old_forgotten(hierarchy: int, change: Clear) -> None:
     machine = started()
-    before = create(machine, hierarchy)
+    before = learn(machine, hierarchy)
     machine.run(change, Password())
     assert remembered(machine) == 0
-    after = create(machine, hierarchy)
+    after = learn(machine, hierarchy)
     assert after.creation_ticket.digest != before.creation_ticket.digest
-    assert parameters(create(forgetful(machine), hierarchy)) == parameters(after)
+    assert parameters(create(machine, hierarchy)) == parameters(after)
 
 
 def test_a_state_that_is_rolled_back_is_heeded() -> None:
     machine = started()
     old = machine.engine.snapshot()
-    before = create(machine)
+    before = learn(machine)
     machine.run(Clear(TPM_RH_LOCKOUT), Password())
-    cleared = create(machine)
+    cleared = learn(machine)
     machine.engine.rollback(old)
     assert parameters(create(machine)) == parameters(before) != parameters(cleared)
 
 
 def test_a_hierarchy_that_is_disabled_is_forgotten() -> None:
     machine = started()
-    create(machine)
+    learn(machine)
     machine.run(HierarchyControl(TPM_RH_OWNER, TPM_RH_OWNER, 0), Password())
     assert remembered(machine) == 0
     with refused(TPM_RC_HIERARCHY | H1):
@@ -165,7 +190,7 @@ def test_a_hierarchy_that_is_disabled_is_forgotten() -> None:
 
 def test_a_startup_forgets() -> None:
     machine = started()
-    create(machine)
+    learn(machine)
     machine.tpm.power.started = False
     machine.run(Startup(TPM_SU_CLEAR))
     assert remembered(machine) == 0
@@ -174,5 +199,5 @@ def test_a_startup_forgets() -> None:
 def test_the_memory_is_bounded() -> None:
     machine = started()
     for i in range(100):
-        machine.run(FlushContext(create(machine, outside=bytes([i])).object_handle))
+        learn(machine, outside=bytes([i]))
     assert remembered(machine) == 32

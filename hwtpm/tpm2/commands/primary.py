@@ -59,9 +59,10 @@ def _recall(tpm: Tpm, area: tuple[int, ...], parameters: bytes) -> tuple[bytes, 
 
 def _keep(tpm: Tpm, cmd: CreatePrimary, parameters: bytes, response: CreatePrimaryResponse,
           answer: bytes) -> None:
-    # A caller's secret stays here no longer than the object that it is for.
+    # A caller's secret stays here no longer than the object that it is for, and a primary that is made once
+    # shall not pay for those that are made again and again.
     given = cmd.in_sensitive
-    if given.user_auth or given.data or cmd.creation_pcr:
+    if given.user_auth or given.data or cmd.creation_pcr or not tpm.objects.repeated:
         return
     made = tpm.objects.loaded(response.object_handle)
     assert made is not None

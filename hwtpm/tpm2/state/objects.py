@@ -240,6 +240,7 @@ class Objects(Owner):
         self.transient: dict[int, Object | Sequence] = {}
         self.persistent: dict[int, Object] = {}
         self._primaries: Recent[tuple[object, ...], Object] = Recent(_CACHED_PRIMARIES)
+        self.repeated = False  # what `primary` returned last had been derived before
         self._answers: Recent[tuple[object, ...], Answer] = Recent(_CACHED_ANSWERS)
 
     def get(self, handle: int) -> Object | Sequence:
@@ -311,6 +312,7 @@ class Objects(Owner):
     def primary(self, key: tuple[object, ...], derive: Callable[[], Object]) -> Object:
         """Return the primary of *key*, which is all that *derive* starts from; derive it if need be."""
         found = self._primaries.get(key)
+        self.repeated = found is not None
         if found is None:
             found = derive()
             self._primaries.put(key, found)

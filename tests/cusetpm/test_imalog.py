@@ -1,0 +1,225 @@
+"""Measuring files: what gets into the list and the PCRs, in which order, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from cusetpm import imalog
+from cusetpm.devices.rawsocket import RawSocket
+from cusetpm.measure import BadLog, DoesNotFit, ima, imaverify, tpm
+from cusetpm.measure.pcr import Given, bank_of
+from cusetpm.tpmfile import TpmFile
+from cusetpm.transport import Cancelled
+from hwtpm.client import Client
+from hwtpm.crypto import ids
+from hwtpm.errors import TpmError
+from hwtpm.tpm2.types.constants import TPM_CC_PCR_Extend
+from tests.support.tpm2 import Machine, started
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return started()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    for name in ("a", "b", "with space"):
+        (tmp_path / name).write_text(f"content of {name}")
+    return [str(tmp_path / name) for name in ("a", "b", "with space")]
+
+
+def measure(machine: Machine, path: Path, *files: str, template: str = "ima-ng", hash_name: str = "sha256",
+            form: ima.Format | None = None) -> list[bytes]:
+    return imalog.measure(machine.client, str(path), files, template=template, hash_name=hash_name, form=form)
+
+
+def verified(machine: Machine, path: Path) -> ima.MeasurementList:
+    """Return the list at *path*, which fits the TPM."""
+    found = ima.parse(path.read_bytes())
+    values = tpm.read(machine.client, range(11))
+    assert len(values) == 3 * 11
+    assert imaverify.verify(found, Given(values, "the TPM")).used == len(found.entries)
+    return found
+
+
+@pytest.mark.parametrize("form", ["binary", "ascii"])
+@pytest.mark.parametrize(("template", "hash_name"), [
+    ("ima", "sha1"), ("ima-ng", "sha1"), ("ima-ng", "sha384"), ("ima-sig", "sha256"), ("ima-sig", "sha512")])
+def test_the_list_and_pcr_10_of_every_bank_contain_each_file(
+        machine: Machine, tmp_path: Path, files: list[str], template: str, hash_name: str,
+        form: ima.Format) -> None:
+    lines = measure(machine, tmp_path / "list", *files, template=template, hash_name=hash_name, form=form)
+    found = verified(machine, tmp_path / "list")
+    assert (found.format, [ima.show(e) for e in found.entries]) == (form, lines)
+    aggregate, *rest = found.entries
+    assert aggregate.name == b"boot_aggregate"
+    assert [e.name for e in rest] == [os.fsencode(f).replace(b" ", b"_") for f in files]
+    assert [e.file_digest for e in rest] == [
+        ("" if template == "ima" else hash_name, hashlib.new(hash_name, Path(f).read_bytes()).digest())
+        for f in files]
+
+
+@pytest.mark.parametrize(("hash_name", "bank"), [
+    ("sha384", "sha384"), ("sha512", "sha256"), ("sha1", "sha1")])
+def test_the_boot_aggregate_is_of_the_bank_of_the_hash_or_of_sha256(
+        machine: Machine, tmp_path: Path, files: list[str], hash_name: str, bank: str) -> None:
+    for index in 3, 9:
+        tpm.extend(machine.client, index, {ids.SHA1: bytes(20), ids.SHA256: bytes(32), ids.SHA384: bytes(48)})
+    measure(machine, tmp_path / "list", files[0], hash_name=hash_name)
+    values = tpm.read(machine.client, range(10))
+    covered = b"".join(values[bank_of(bank), index] for index in range(8 if bank == "sha1" else 10))
+    first = verified(machine, tmp_path / "list").entries[0]
+    assert first.file_digest == (bank, hashlib.new(bank, covered).digest())
+
+
+def test_what_is_measured_already_is_not_again_until_it_changes(
+        machine: Machine, tmp_path: Path, files: list[str]) -> None:
+    path = tmp_path / "list"
+    assert len(measure(machine, path, *files, files[0])) == 4
+    before = path.read_bytes()
+    assert measure(machine, path, *files) == []
+    assert path.read_bytes() == before
+    Path(files[1]).write_text("changed")
+    (line,) = measure(machine, path, *files)
+    assert line.endswith(b"/b\n")
+    assert imaverify.changed(verified(machine, path)) == [files[1].encode()]
+
+
+def test_a_link_is_measured_where_it_leads(machine: Machine, tmp_path: Path, files: list[str]) -> None:
+    (tmp_path / "link").symlink_to("a")
+    measure(machine, tmp_path / "list", str(tmp_path / "link"))
+    assert verified(machine, tmp_path / "list").entries[1].name == files[0].encode()
+
+
+def test_an_ascii_list_is_continued_in_its_format(machine: Machine, tmp_path: Path, files: list[str]) -> None:
+    path = tmp_path / "list"
+    measure(machine, path, files[0], form="ascii")
+    measure(machine, path, files[1], template="ima-sig")
+    assert [e.template for e in verified(machine, path).entries] == ["ima-ng", "ima-ng", "ima-sig"]
+    with pytest.raises(BadLog, match="the list is in the ascii format"):
+        measure(machine, path, files[2], form="binary")
+
+
+@pytest.mark.parametrize("attribute", ["security.ima", "security.evm"])
+def test_template_ima_sig_records_the_signature(
+        machine: Machine, tmp_path: Path, files: list[str], attribute: str) -> None:
+    signature = (b"\x03" if attribute == "security.ima" else b"\x05") + b"\x02\x04 a signature"
+    try:
+        os.setxattr(files[0], attribute, signature)
+    except OSError as error:
+        pytest.skip(f"{attribute} cannot be set here: {error.strerror}")
+    measure(machine, tmp_path / "list", *files[:2], template="ima-sig")
+    assert [e.field("sig") for e in verified(machine, tmp_path / "list").entries] == [b"", signature, b""]
+
+
+# Refusals
+
+@pytest.mark.parametrize(("name", "why"), [
+    ("missing", "No such file"), ("", "not a regular file"), ("fifo", "not a regular file")])
+def test_a_file_that_cannot_be_measured_stops_everything_before_it_begins(
+        machine: Machine, tmp_path: Path, files: list[str], name: str, why: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match=why) as caught:
+        measure(machine, tmp_path / "list", files[0], str(tmp_path / name))
+    assert caught.value.filename == str(tmp_path / name)
+    assert not (tmp_path / "list").exists()
+    assert not any(tpm.read(machine.client, [10])[ids.SHA1, 10])
+
+
+def test_a_new_list_for_a_pcr_that_was_extended_is_refused(
+        machine: Machine, tmp_path: Path, files: list[str]) -> None:
+    measure(machine, tmp_path / "list", files[0])
+    with pytest.raises(DoesNotFit, match="the list is new, and sha1:10 was extended before"):
+        measure(machine, tmp_path / "other", files[0])
+
+
+def test_a_list_that_does_not_fit_the_tpm_is_not_continued(
+        machine: Machine, tmp_path: Path, files: list[str]) -> None:
+    path = tmp_path / "list"
+    measure(machine, path, files[0])
+    before = path.read_bytes()
+    with pytest.raises(DoesNotFit, match=r"entry 1 \(boot_aggregate\) is the first that is not in sha1:10"):
+        measure(started(b"another TPM"), path, files[1])
+    tpm.extend(machine.client, 10, {ids.SHA1: bytes(20)})
+    with pytest.raises(DoesNotFit, match=r"sha1:10 would be .*; sha256:10,? ?.*fits"):
+        measure(machine, path, files[1])
+    assert path.read_bytes() == before
+
+
+def test_an_entry_that_the_tpm_refuses_is_not_in_the_list(
+        machine: Machine, tmp_path: Path, files: list[str]) -> None:
+    extends = 0
+
+    def refusing(command: bytes) -> bytes:
+        nonlocal extends
+        if command[6:10] == TPM_CC_PCR_Extend.to_bytes(4, "big"):
+            extends += 1
+            if extends == 3:
+                return bytes.fromhex("80010000000a00000907")
+        return machine.execute(command)
+
+    path = tmp_path / "list"
+    with pytest.raises(TpmError):
+        imalog.measure(Client(refusing, os.urandom), str(path), files, template="ima-ng", hash_name="sha256",
+                       form=None)
+    assert len(verified(machine, path).entries) == 2
+    measure(machine, path, *files)
+    assert len(verified(machine, path).entries) == 4
+
+
+def test_garbage_is_not_continued(machine: Machine, tmp_path: Path, files: list[str]) -> None:
+    (tmp_path / "list").write_bytes(b"garbage")
+    with pytest.raises(BadLog, match="neither of IMA's list formats"):
+        measure(machine, tmp_path / "list", files[0])
+    assert (tmp_path / "list").read_bytes() == b"garbage"
+
+
+class Shared:
+    """A `Transport` to a machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine, self._lock = machine, threading.Lock()
+
+    def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
+        with self._lock:
+            return self._machine.execute(command)
+
+    def cancel(self) -> None:
+        pass
+
+    def takes_long(self, command: bytes) -> bool:
+        return False
+
+
+def _measure_elsewhere(path: str, file: str, socket: str) -> None:
+    with TpmFile(socket) as file_of_tpm:
+        imalog.measure(Client(file_of_tpm.execute, os.urandom), path, [file], template="ima-ng",
+                       hash_name="sha256", form=None)
+
+
+def test_several_processes_may_continue_one_list_at_once(tmp_path: Path, machine: Machine) -> None:
+    names = [tmp_path / str(number) for number in range(6)]
+    for name in names:
+        name.write_text(name.name)
+    socket = RawSocket(tmp_path / "sock", Shared(machine))
+    socket.start()
+    try:
+        spawn = multiprocessing.get_context("spawn")
+        running = [spawn.Process(target=_measure_elsewhere, args=(
+            str(tmp_path / "list"), str(name), str(tmp_path / "sock"))) for name in names]
+        for process in running:
+            process.start()
+        for process in running:
+            process.join()
+            assert process.exitcode == 0
+    finally:
+        socket.stop()
+    found = verified(machine, tmp_path / "list")
+    assert {e.name for e in found.entries[1:]} == {os.fsencode(name) for name in names}
