@@ -22,6 +22,7 @@ dev_programs=(
     qemu-system-x86_64:qemu-system-x86 # scripts/vm, and so are the next two
     busybox:busybox-static
     depmod:kmod
+    '/usr/share/OVMF/OVMF_CODE*.fd:ovmf' # scripts/vm/run --firmware ovmf
     evmctl:ima-evm-utils               # the other verifier of IMA lists
     '/usr/lib/*/ossl-modules/tpm2.so:tpm2-openssl' # the programs of tests/integration, and so is the next
     '/usr/lib/python3/dist-packages/tpm2_pytss/__init__.py:python3-tpm2-pytss'

@@ -32,6 +32,13 @@ PROGRAMS = {
 }
 
 
+# UEFI firmware, by the names that Debian and others give the same two files.
+FIRMWARE = (
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+)
+
+
 class UnavailableError(Exception):
     """This machine cannot boot the virtual machine; the message says what is missing."""
 
@@ -42,6 +49,22 @@ class Image:
 
     kernel: Path
     initrd: Path
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """OVMF: its code, and the variables it starts with."""
+
+    code: Path
+    variables: Path
+
+
+def firmware() -> Firmware:
+    """Return this machine's OVMF; raises UnavailableError when there is none."""
+    for code, variables in FIRMWARE:
+        if Path(code).exists() and Path(variables).exists():
+            return Firmware(Path(code), Path(variables))
+    raise UnavailableError("no UEFI firmware (Debian package ovmf)")
 
 
 def program(name: str) -> str:

@@ -2,7 +2,7 @@
 
 The guest sees the host's root file system (its writes stay in memory), has /dev/cuse, /dev/fuse and
 /dev/vtpmx, no network but loopback, and runs the command as root in the current directory.  Python
-runs 5 to 10 times slower in it.
+runs 5 to 10 times slower in it.  With --tpm, the firmware and the kernel measure into a TPM.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from image import Image, UnavailableError, prepare, program
+from image import Firmware, Image, UnavailableError, firmware, prepare, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +39,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/vm/run", description=__doc__)
     parser.add_argument("--timeout", type=float, default=300, metavar="SECONDS", help="default: 300")
     parser.add_argument("--memory", type=int, default=2048, metavar="MIB", help="default: 2048")
+    parser.add_argument("--tpm", type=_tpm, metavar="MODEL:SOCKET",
+                        help="a TPM of QEMU's model tpm-tis or tpm-crb; SOCKET is swtpm's control channel")
+    parser.add_argument("--firmware", choices=["seabios", "ovmf"], default="seabios", help="default: seabios")
+    parser.add_argument("--append", default="", metavar="PARAMETERS", help="for the kernel, besides its own")
     parser.add_argument("--prepare", action="store_true", help="only download and build what it boots")
     parser.add_argument("command", nargs="*", metavar="COMMAND")
     options = parser.parse_args()
@@ -46,19 +51,37 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         image = prepare()
+        bios = firmware() if options.firmware == "ovmf" else None
     except UnavailableError as exc:
         print(f"scripts/vm/run: {exc}", file=sys.stderr)
         return STATUS_NO_MACHINE
     if options.prepare:
         return 0
     with tempfile.TemporaryDirectory(prefix="cusetpm-vm-") as results:
-        return run(image, options.command, Path(results), options.timeout, options.memory)
+        hardware = Hardware(options.memory, options.tpm, bios, options.append)
+        return run(image, hardware, options.command, Path(results), options.timeout)
 
 
-def run(image: Image, command: list[str], results: Path, timeout: float, memory: int) -> int:
+class Hardware(NamedTuple):
+    """What the machine has, and what its kernel is told."""
+
+    memory: int  # in MiB
+    tpm: tuple[str, str] | None  # QEMU's model, and the path of a control channel
+    firmware: Firmware | None  # None: SeaBIOS, which QEMU brings along
+    append: str
+
+
+def _tpm(value: str) -> tuple[str, str]:
+    model, colon, path = value.partition(":")
+    if model not in ("tpm-tis", "tpm-crb") or not colon:
+        raise argparse.ArgumentTypeError(f"{value!r} is neither tpm-tis:SOCKET nor tpm-crb:SOCKET")
+    return model, os.path.abspath(path)
+
+
+def run(image: Image, hardware: Hardware, command: list[str], results: Path, timeout: float) -> int:
     """Return the status of *command* in a new machine; its output has been copied to ours.
 
-    *results* is an empty directory shared with the guest.  *timeout* is in seconds, *memory* in MiB.
+    *results* is an empty directory shared with the guest.  *timeout* is in seconds.
     """
     (results / "command").write_text(_script(command))
     streams = [
@@ -66,7 +89,7 @@ def run(image: Image, command: list[str], results: Path, timeout: float, memory:
         (_follow(results / "stderr"), sys.stderr.buffer),
     ]
     deadline = time.monotonic() + timeout
-    machine = subprocess.Popen(list(_qemu(image, results, memory)), stdin=subprocess.DEVNULL)
+    machine = subprocess.Popen(list(_qemu(image, hardware, results)), stdin=subprocess.DEVNULL)
     status = results / "status"
     try:
         while True:
@@ -102,13 +125,25 @@ def _script(command: list[str]) -> str:
     return f"cd {shlex.quote(os.getcwd())} || exit\nexec {shlex.join(words)}\n"
 
 
-def _qemu(image: Image, results: Path, memory: int) -> Iterator[str]:
+def _qemu(image: Image, hardware: Hardware, results: Path) -> Iterator[str]:
     shares = {"host": Path("/"), "results": results}
     yield program("qemu-system-x86_64")
-    yield from ("-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory))
+    yield from ("-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2")
+    yield from ("-m", str(hardware.memory))
     yield from ("-nodefaults", "-display", "none", "-no-reboot", "-serial", f"file:{results}/console")
     yield from ("-kernel", str(image.kernel), "-initrd", str(image.initrd))
-    yield from ("-append", "console=ttyS0 panic=-1 oops=panic quiet")
+    yield from ("-append", f"console=ttyS0 panic=-1 oops=panic quiet {hardware.append}".rstrip())
+    if hardware.tpm is not None:
+        model, socket = hardware.tpm
+        yield from ("-chardev", f"socket,id=tpm,path={socket}", "-tpmdev", "emulator,id=tpm,chardev=tpm")
+        yield from ("-device", f"{model},tpmdev=tpm")
+    if hardware.firmware is not None:
+        # The firmware writes its variables, so they are a copy.
+        variables = results / "variables"
+        shutil.copy(hardware.firmware.variables, variables)
+        flash = "if=pflash,format=raw"
+        yield from ("-drive", f"{flash},unit=0,readonly=on,file={hardware.firmware.code}")
+        yield from ("-drive", f"{flash},unit=1,file={variables}")
     for tag, path in shares.items():
         readonly = ",readonly=on" if tag == "host" else ""
         yield "-virtfs"

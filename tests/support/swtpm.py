@@ -7,6 +7,8 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -81,6 +83,26 @@ class Swtpm:
         for command in (_CMD_HASH_START.to_bytes(4, "big"), *data, _CMD_HASH_END.to_bytes(4, "big")):
             self._ctrl.sendall(command)
             assert self._ctrl.recv(4) == bytes(4)
+
+
+@contextmanager
+def control_channel() -> Iterator[Path]:
+    """Give the path of the control channel of a swtpm that waits for QEMU."""
+    program = shutil.which("swtpm")
+    if program is None:
+        pytest.skip("swtpm is not installed")
+    with tempfile.TemporaryDirectory(prefix="cusetpm-swtpm-") as directory:
+        path = Path(directory) / "ctrl"
+        process = subprocess.Popen(
+            [program, "socket", "--tpm2", "--ctrl", f"type=unixio,path={path}",
+             "--tpmstate", f"dir={directory}"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            _connect(path).close()
+            yield path
+        finally:
+            process.kill()
+            process.wait()
 
 
 def _connect(path: Path) -> socket.socket:
