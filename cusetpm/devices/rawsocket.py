@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 from pathlib import Path
+from struct import Struct
 
 from cusetpm.devices.session import TPM_BUFSIZE
 from cusetpm.transport import Transport
@@ -29,6 +30,7 @@ _BACKLOG = 4096
 """How many connections may wait to be accepted: the next gets EAGAIN from a connect() that does not block."""
 
 _SIZE_END = 6  # The size is octets 2 to 5 of a command.
+_size_of = Struct(">I").unpack_from
 _HEADER = 10
 
 
@@ -166,7 +168,7 @@ class RawSocket:
                 return
             data = data + piece if data else piece
             while len(data) >= _SIZE_END:
-                size = int.from_bytes(data[2:_SIZE_END], "big")
+                (size,) = _size_of(data, 2)
                 if not _HEADER <= size <= TPM_BUFSIZE:
                     # Where the next command starts is unknown.  The TPM itself says what is wrong: the
                     # octets passed on are not as many as their header claims.

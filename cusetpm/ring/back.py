@@ -46,6 +46,8 @@ from hwtpm.errors import ProtocolError, TpmError
 Lookup = Callable[[str], Transport]
 """uuid -> the TPM with this UUID; raises KeyError or ProtocolError if there is none."""
 
+_FAILED = error_response(TPM_RC_FAILURE)
+
 _log = logging.getLogger(__name__)
 
 
@@ -89,21 +91,18 @@ class BackRing:
                 # of the command in progress will overwrite it.
                 return
         if command is not None:
-            self._run(command, locality, 8 + 4 * extra)
+            response = _FAILED
+            try:
+                response = self._execute(command, locality)
+            finally:
+                with self._lock:
+                    self.busy = False
+                    if not self.closed:
+                        # A front end that believes in extra pages looks behind their references.
+                        page.finish(response, 8 + 4 * extra)
+                        self._answer = response
+                        self.finished += 1
         self.port.notify()
-
-    def _run(self, command: bytes, locality: int, offset: int) -> None:
-        # A front end that believes in extra pages looks for the response behind their references.
-        response = error_response(TPM_RC_FAILURE)
-        try:
-            response = self._execute(command, locality)
-        finally:
-            with self._lock:
-                self.busy = False
-                if not self.closed:
-                    self.page.finish(response, offset)
-                    self._answer = response
-                    self.finished += 1
 
     def _execute(self, command: bytes, locality: int) -> bytes:
         if not command:
@@ -116,10 +115,10 @@ class BackRing:
             return error_response(exc.rc)
         except Exception:
             _log.exception("a TPM behind a ring failed")
-            return error_response(TPM_RC_FAILURE)
+            return _FAILED
         if not MIN_RESPONSE <= len(response) <= MAX_PACKET:
             _log.error("a TPM behind a ring answered with %d octets", len(response))
-            return error_response(TPM_RC_FAILURE)
+            return _FAILED
         return response
 
     def _asked(self) -> bool:

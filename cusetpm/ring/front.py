@@ -37,6 +37,7 @@ from cusetpm.ring.xenstore import StoreClient, StoreError
 from cusetpm.transport import Cancelled
 from hwtpm.errors import ProtocolError
 
+_CONNECTED = XenbusState.CONNECTED  # looked up once: members of an Enum are dear in Python 3.11
 _BUSY = (TPMIF_STATE_SUBMIT, TPMIF_STATE_CANCEL)  # states in which the page is the back end's
 
 
@@ -125,7 +126,7 @@ class TpmFront:
             return error_response(TPM_RC_LOCALITY)
         with self._serial:
             ring = self._ring
-            if ring is None or self._state is not XenbusState.CONNECTED:
+            if ring is None or self._state is not _CONNECTED:
                 raise RingClosed(f"{self._directory}: not connected")
             page, view = ring.page, ring.page.view
             if view[OFF_STATE] in _BUSY:
