@@ -18,7 +18,9 @@ from threading import Event, Lock, Thread
 from cusetpm.devices.swtpm.abi import PTM_BLOB_TYPE_PERMANENT, PTM_BLOB_TYPE_VOLATILE, TPM_BAD_TYPE
 from cusetpm.guest import Guest
 from cusetpm.primepool import PrimePool
+from cusetpm.ring.front import TpmFront
 from cusetpm.ring.link import Host, Link, connect
+from cusetpm.rm.manager import ResourceManager
 from cusetpm.statedir import StateDirectory
 from cusetpm.transport import Cancelled
 from hwtpm.chip import Chip
@@ -46,12 +48,35 @@ COUNT_INTERVAL_MS = 1000
 MANAGER_LOCALITY = 2  # As Xen advises for the manager (xen-vtpmmgr, "tpmlocality").
 
 
+class _Wire:
+    """The guest's end of the outer ring; the first command that it takes has the start accepted."""
+
+    def __init__(self, front: TpmFront, accept: Callable[[], None]) -> None:
+        self._execute = front.execute
+        self.cancel, self.takes_long = front.cancel, front.takes_long
+        self.shut_down = False  # the last command was an orderly Shutdown
+        self._accept: Callable[[], None] | None = accept
+
+    def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
+        """Return the response to *command*, which has crossed the ring."""
+        if self._accept is not None:
+            try:
+                self._accept()
+            except (OSError, StateError, ProtocolError):
+                return error_response(TPM_RC_NV_UNAVAILABLE)
+            self._accept = None
+        response = self._execute(command, locality, cancelled)
+        self.shut_down = command[6:10] == _SHUTDOWN and response[6:10] == b"\0\0\0\0"
+        return response
+
+
 class Device:
     """One guest's TPM: a `Transport` through the guest's end of the outer ring, and a `Machine` around it.
 
-    Power and state are the toolstack's to give and reach the vTPM past the rings, as in Xen.  What the start
-    has changed is stored by `accept`, or by the first command from outside; until then the start can be given
-    up, and nothing of it remains.
+    `manager` gives spaces of the same TPM, and every command from outside goes through it.  Power and state
+    are the toolstack's to give and reach the vTPM past the rings, as in Xen.  What the start has changed is
+    stored by `accept`, or by the first command from outside; until then the start can be given up, and
+    nothing of it remains.
     """
 
     family = "2.0"
@@ -64,22 +89,12 @@ class Device:
         self._accepting = Lock()
         self._accepted = False
         self._refused: Exception | None = None  # why what the start has changed could not be stored
-        self._shut_down = False  # the last command was an orderly Shutdown
-        self.cancel = outer.front.cancel
-        self.takes_long = guest.takes_long
+        self._wire = _Wire(outer.front, self.accept)
+        self.manager = ResourceManager(self._wire)
+        self.execute, self.cancel = self.manager.execute, self.manager.cancel
+        self.takes_long = self.manager.takes_long
         self.hash_start, self.hash_data, self.hash_end = guest.hash_start, guest.hash_data, guest.hash_end
         self.reset_established = guest.reset_established
-
-    def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
-        """Return the response to *command*, which has crossed the ring."""
-        if not self._accepted:
-            try:
-                self.accept()
-            except (OSError, StateError, ProtocolError):
-                return error_response(TPM_RC_NV_UNAVAILABLE)
-        response = self.outer.front.execute(command, locality, cancelled)
-        self._shut_down = command[6:10] == _SHUTDOWN and response[6:10] == b"\0\0\0\0"
-        return response
 
     def accept(self) -> None:
         """What the start has changed is durable, and so is from now on all that is acknowledged.
@@ -119,10 +134,11 @@ class Device:
 
     def power_off(self, *, orderly: bool = True) -> None:
         """The vTPM has no power; if *orderly*, it was shut down first, by its guest or here."""
-        if orderly and self.running and not self._shut_down:
+        if orderly and self.running and not self._wire.shut_down:
             self._shut_down_first()
         self.guest.power_off()
-        self._shut_down = False
+        self.manager.lose()
+        self._wire.shut_down = False
 
     def _shut_down_first(self) -> None:
         client = Client(self.execute, os.urandom)

@@ -1,58 +1,82 @@
-"""Chooses how a guest's device is shown: CUSE, else a FUSE directory, else a socket."""
+"""Chooses how a guest's devices are shown: CUSE, else a FUSE directory, else sockets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from cusetpm.devices.cuse.device import CuseDevice
+from cusetpm.devices.cuse.device import CuseDevice, free_number
 from cusetpm.devices.fusedir import FuseDirectory
-from cusetpm.transport import Transport
+from cusetpm.devices.session import AnyDevice, Device, SharedDevice
+from cusetpm.transport import Spaces, Transport
 
 _ORDER = ("cuse", "fuse", "socket")
 
 
 class FrontEnd(NamedTuple):
-    """A front end that serves: its device file, if it has one, and why it was taken."""
+    """A front end that serves: its device files, if it has them, and why it was taken.
+
+    *managed* is the file of the resource manager; a TPM 1.2 has none.
+    """
 
     kind: str
     device: str | None
+    managed: str | None
     why: str
 
 
 @contextmanager
-def choose(kind: str, transport: Transport, home: Path, socket_path: str) -> Iterator[FrontEnd]:
+def choose(
+    kind: str, transport: Transport, spaces: Spaces | None, home: Path, socket_path: str
+) -> Iterator[FrontEnd]:
     """Serve *transport* by front end *kind* ("auto" takes the first of cuse, fuse, socket that works).
 
-    A FUSE directory is mounted at *home*/dev.  *socket_path* is where the raw socket is served already, which
-    is all that "socket" needs.  Raises OSError when the kind asked for cannot be had.
+    With *spaces*, there is a device of the resource manager beside it.  A FUSE directory is mounted at
+    *home*/dev.  *socket_path* is where the raw socket is served already, which is all that "socket" needs.
+    Raises OSError when the kind asked for cannot be had.
     """
+    devices: dict[str, AnyDevice] = {"tpm": Device(transport)}
+    if spaces is not None:
+        devices["tpmrm"] = SharedDevice(spaces)
     refused: list[str] = []
     for candidate in _ORDER if kind == "auto" else (kind,):
         if candidate == "socket":
-            yield FrontEnd("socket", None, _why(f"socket {socket_path}", refused))
+            yield FrontEnd("socket", None, None, _why(f"socket {socket_path}", refused))
             return
-        served = CuseDevice(None, transport) if candidate == "cuse" else _fuse(home, transport)
-        try:
-            served.start()
-        except OSError as error:
-            if kind != "auto":
-                raise
-            refused.append(": ".join(filter(None, (candidate, error.filename, error.strerror))))
-            continue
-        path = served.path if isinstance(served, CuseDevice) else str(home / "dev" / "tpm0")
-        try:
-            yield FrontEnd(candidate, path, _why(f"{candidate} {path}", refused))
-        finally:
-            served.stop()
+        with ExitStack() as stack:
+            try:
+                serve = _cuse if candidate == "cuse" else _fuse
+                paths = serve(stack, devices, home)
+            except OSError as error:
+                if kind != "auto":
+                    raise
+                refused.append(": ".join(filter(None, (candidate, error.filename, error.strerror))))
+                continue
+            why = _why(" ".join((candidate, *paths.values())), refused)
+            yield FrontEnd(candidate, paths["tpm"], paths.get("tpmrm"), why)
         return
 
 
-def _fuse(home: Path, transport: Transport) -> FuseDirectory:
-    (home / "dev").mkdir(mode=0o700, exist_ok=True)
-    return FuseDirectory(home / "dev", {"tpm0": transport})
+def _cuse(stack: ExitStack, devices: dict[str, AnyDevice], home: Path) -> dict[str, str]:
+    number = free_number()
+    paths = {}
+    for name, device in devices.items():
+        served = CuseDevice(f"{name}{number}", device)
+        served.start()
+        stack.callback(served.stop)
+        paths[name] = served.path
+    return paths
+
+
+def _fuse(stack: ExitStack, devices: dict[str, AnyDevice], home: Path) -> dict[str, str]:
+    directory = home / "dev"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    served = FuseDirectory(directory, {f"{name}0": device for name, device in devices.items()})
+    served.start()
+    stack.callback(served.stop)
+    return {name: str(directory / f"{name}0") for name in devices}
 
 
 def _why(taken: str, refused: list[str]) -> str:

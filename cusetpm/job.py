@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 _STARTUP = {"clear": TPM_SU_CLEAR, "state": TPM_SU_STATE}
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SOCKET = "tpm0.sock"
-_PLACE_SIZE = rawsocket.MAX_PATH - len(f"/cusetpm-XXXXXXXX/{_SOCKET}")  # octets
+_MANAGED_SOCKET = "tpmrm0.sock"
+_PLACE_SIZE = rawsocket.MAX_PATH - len(f"/cusetpm-XXXXXXXX/{_MANAGED_SOCKET}")  # octets
 _SI_USER, _SI_TKILL, _SI_QUEUE = 0, -6, -1  # si_code of a signal that a process sent, not the terminal
 
 
@@ -51,11 +52,14 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         socket = rawsocket.RawSocket(home.path / _SOCKET, device)
         socket.start()
         stack.callback(socket.stop)
-        served = stack.enter_context(choose(front_end, device, home.path, socket.path))
+        managed = rawsocket.ManagedSocket(home.path / _MANAGED_SOCKET, device.manager)
+        managed.start()
+        stack.callback(managed.stop)
+        served = stack.enter_context(choose(front_end, device, device.manager, home.path, socket.path))
         log.info("front end: %s", served.why)
         # What start-up made stays for good; collections need not look at it again.
         gc.freeze()
-        environment = {**os.environ, **_environment(served, socket.path)}
+        environment = {**os.environ, **_environment(served, socket.path, managed.path)}
         # A signal that came by now found no COMMAND to be passed on to, and shall not start one.
         ending = [s for s in _FORWARDED if signal.getsignal(s) is not signal.SIG_IGN]
         if early := signal.sigtimedwait(ending, 0):
@@ -104,15 +108,21 @@ def _start_up(device: Device, kind: str) -> None:
         raise StateError(f"the TPM refuses Startup({kind.upper()}): {rc_name(error.rc)}{hint}") from error
 
 
-def _environment(served: FrontEnd, socket_path: str) -> dict[str, str]:
-    """Return what COMMAND and the usual tools read."""
-    found = {"CUSETPM_SOCKET": socket_path}
+def _environment(served: FrontEnd, socket_path: str, managed_path: str) -> dict[str, str]:
+    """Return what COMMAND and the usual tools read.
+
+    As on a machine with a TPM, tools that look for the resource manager's device first are given that.  IBM's
+    are not: each of them is a process that finds the objects of the one before.
+    """
+    found = {"CUSETPM_SOCKET": socket_path, "CUSETPM_RM_SOCKET": managed_path}
     if served.device is not None:
-        found["CUSETPM_DEVICE"] = found["TPM_DEVICE"] = found["SYSTEMD_TPM2_DEVICE"] = served.device
+        found["CUSETPM_DEVICE"] = found["TPM_DEVICE"] = served.device
         found["TPM_INTERFACE_TYPE"] = "dev"
-        tcti = f"device:{served.device}"
+    if served.managed is not None:
+        found["CUSETPM_RM_DEVICE"] = found["SYSTEMD_TPM2_DEVICE"] = served.managed
+        tcti = f"device:{served.managed}"
     else:
-        tcti = rawsocket.tcti(socket_path)
+        tcti = rawsocket.tcti(managed_path)
     for name in ("TPM2TOOLS_TCTI", "TPM2OPENSSL_TCTI", "TPM2_PKCS11_TCTI"):
         found[name] = tcti
     return found

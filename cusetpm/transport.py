@@ -55,6 +55,10 @@ class Spaces(Protocol):
         ...
 
 
+class Manager(Transport, Spaces, Protocol):
+    """A resource manager: the way to a TPM as it is, and spaces of it."""
+
+
 class NotExecuted(OSError):
     """The command was not executed: *code*, an errno value, says so to a device file's user.
 
@@ -63,4 +67,5 @@ class NotExecuted(OSError):
 
     def __init__(self, code: int, response_code: int) -> None:
         super().__init__(code, os.strerror(code))
+        self.code = code
         self.response_code = response_code

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from cusetpm.transport import Transport
+from cusetpm.devices.session import AnyDevice
 
 if TYPE_CHECKING:
     from cusetpm.devices.fuseops import Operations
@@ -28,14 +28,14 @@ _mounted = threading.Lock()
 
 
 class FuseDirectory:
-    """A mount at *path* with one file for each of *devices*, which maps file names to transports.
+    """A mount at *path* with one file for each of *devices*, which maps file names to devices.
 
     *mode* is that of the files; one that lets other users in makes the mount visible to them, which an
     ordinary user may do only if /etc/fuse.conf has user_allow_other.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], devices: Mapping[str, Transport], *, mode: int = 0o600
+        self, path: str | os.PathLike[str], devices: Mapping[str, AnyDevice], *, mode: int = 0o600
     ) -> None:
         self.path = os.path.abspath(path)
         self._devices = dict(devices)

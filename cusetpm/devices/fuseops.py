@@ -22,8 +22,8 @@ import pyfuse3
 import trio
 
 from cusetpm.devices.process import is_dying
-from cusetpm.devices.session import Device, Session, Submit
-from cusetpm.transport import Transport
+from cusetpm.devices.session import AnyDevice, Session, Submit
+from cusetpm.transport import NotExecuted
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +37,10 @@ _WATCH_S: Final = 0.02
 class _Node:
     """A file of the directory: one device."""
 
-    def __init__(self, name: str, transport: Transport, attributes: pyfuse3.EntryAttributes) -> None:
+    def __init__(self, name: str, device: AnyDevice, attributes: pyfuse3.EntryAttributes) -> None:
         self.name = os.fsencode(name)
-        self.transport = transport
         self.attributes = attributes
-        self.device = Device(time.monotonic)
+        self.device = device
 
 
 class _Open:
@@ -59,12 +58,12 @@ class _Open:
 
     def execute(self, submit: Submit) -> bytes:
         """Return the response to a command that takes long, unless `cancel` ends it; in a worker thread."""
-        return self.node.transport.execute(*submit, lambda: self.cancelled)
+        return self.session.transport.execute(*submit, lambda: self.cancelled)
 
     def cancel(self) -> None:
         """The command that executes has been asked to end, even if its thread has not begun with it."""
         self.cancelled = True
-        self.node.transport.cancel()
+        self.session.transport.cancel()
 
     def changed(self) -> None:
         """Whoever polls this file looks again."""
@@ -79,7 +78,7 @@ class Operations(pyfuse3.Operations):
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(self, devices: Mapping[str, Transport], mode: int) -> None:
+    def __init__(self, devices: Mapping[str, AnyDevice], mode: int) -> None:
         super().__init__()
         search = (mode & 0o444) >> 2  # Who may read or write a file may search the directory.
         self._root = _attributes(pyfuse3.ROOT_INODE, stat.S_IFDIR | mode & 0o444 | 0o100 | search)
@@ -87,9 +86,9 @@ class Operations(pyfuse3.Operations):
         self._open: dict[int, _Open] = {}
         self._next_handle = 1
         self._nursery: trio.Nursery | None = None
-        for inode, (name, transport) in enumerate(devices.items(), pyfuse3.ROOT_INODE + 1):
+        for inode, (name, device) in enumerate(devices.items(), pyfuse3.ROOT_INODE + 1):
             attributes = _attributes(pyfuse3.InodeT(inode), stat.S_IFREG | mode)
-            self._nodes[inode] = _Node(name, transport, attributes)
+            self._nodes[inode] = _Node(name, device, attributes)
         self._by_name = {node.name: node for node in self._nodes.values()}
 
     async def serve(self) -> None:
@@ -105,10 +104,16 @@ class Operations(pyfuse3.Operations):
 
     async def _run_long(self, opened: _Open, submit: Submit) -> bytes:
         """Execute in a worker thread; a client that is being killed has its command cancelled."""
+        failed: Exception | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, opened)
-            response = await trio.to_thread.run_sync(opened.execute, submit)
+            try:
+                response = await trio.to_thread.run_sync(opened.execute, submit)
+            except Exception as error:
+                failed = error  # Raised here, it would come out of the nursery in a group.
             nursery.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
         return response
 
     async def _watch(self, opened: _Open) -> None:
@@ -121,12 +126,18 @@ class Operations(pyfuse3.Operations):
     async def _run_queued(self, opened: _Open, submit: Submit) -> None:
         try:
             response = await trio.to_thread.run_sync(opened.execute, submit)
-        except Exception:
-            log.exception("%s: a command failed", os.fsdecode(opened.node.name))
-            opened.session.failed(errno.EPIPE, queued=True)
+        except Exception as error:
+            opened.session.failed(self._why(opened, error), queued=True)
         else:
             opened.session.response(response)
         opened.changed()
+
+    def _why(self, opened: _Open, error: Exception) -> int:
+        """Return the errno value that says why a command has no response; a defect is logged."""
+        if isinstance(error, NotExecuted):
+            return error.code
+        log.error("%s: a command failed", os.fsdecode(opened.node.name), exc_info=error)
+        return errno.EPIPE
 
     # -- open files
 
@@ -149,25 +160,26 @@ class Operations(pyfuse3.Operations):
 
     async def write(self, fh: pyfuse3.FileHandleT, off: int, buf: bytes) -> int:
         opened = self._open[fh]
-        session, transport = opened.session, opened.node.transport
+        session = opened.session
         try:
             submit = session.write(buf)
         except OSError as error:
             raise _fuse_error(error) from None
         opened.cancelled = False
         try:
-            if not transport.takes_long(submit.command):
-                session.response(transport.execute(*submit))
+            if not session.transport.takes_long(submit.command):
+                session.response(session.transport.execute(*submit))
             elif opened.nonblocking:
                 assert self._nursery is not None
                 self._nursery.start_soon(self._run_queued, opened, submit)
                 return len(buf)
             else:
                 session.response(await self._run_long(opened, submit))
-        except Exception:
-            log.exception("%s: a command failed", os.fsdecode(opened.node.name))
-            session.failed(errno.EPIPE, queued=False)
-            raise pyfuse3.FUSEError(errno.EPIPE) from None
+        except Exception as error:
+            code = self._why(opened, error)
+            session.failed(code, queued=opened.nonblocking)
+            if not opened.nonblocking:
+                raise pyfuse3.FUSEError(code) from None
         finally:
             opened.changed()
         return len(buf)

@@ -1,8 +1,8 @@
-"""A unix socket that carries raw commands: a whole command in, its whole response out.
+"""Unix sockets that carry raw commands: a whole command in, its whole response out.
 
 This is the convention of go-tpm, which opens a new connection for each command; clients that keep
 theirs, or send several commands ahead, are served as well.  What a client left in the TPM stays when
-it goes, as with /dev/tpm0.
+it goes, as with /dev/tpm0; with a `ManagedSocket` a connection is what an open /dev/tpmrm0 is.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ import contextlib
 import errno
 import logging
 import os
+import select
 import shlex
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
 
 from cusetpm.devices.session import TPM_BUFSIZE
-from cusetpm.transport import Transport
+from cusetpm.transport import Cancelled, Manager, NotExecuted, Transport
+from hwtpm.tpm2.dispatch import error_response
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +57,7 @@ class RawSocket:
         self._inode = (0, 0)
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, threading.Thread] = {}
-        self._executing: set[socket.socket] = set()
+        self._executing: dict[socket.socket, Transport] = {}
         self._stopping = threading.Event()
         self._acceptor: threading.Thread | None = None
 
@@ -108,8 +111,8 @@ class RawSocket:
         for connection in connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        if self._executing:
-            self._transport.cancel()
+        for transport in list(self._executing.values()):
+            transport.cancel()
         for thread in connections.values():
             thread.join()
 
@@ -146,8 +149,8 @@ class RawSocket:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            with connection:
-                self._exchange(connection)
+            with connection, self._way() as transport:
+                self._exchange(connection, transport)
         except OSError as error:
             log.debug("%s: a client went away: %s", self.path, error)
         except Exception:
@@ -157,10 +160,19 @@ class RawSocket:
             with self._lock:
                 self._connections.pop(connection, None)
 
-    def _exchange(self, connection: socket.socket) -> None:
+    @contextlib.contextmanager
+    def _way(self) -> Iterator[Transport]:
+        """Give the way to the TPM that a connection has while it lasts."""
+        yield self._transport
+
+    def _ends(self, connection: socket.socket) -> Cancelled:
+        """Return what tells whether the command that *connection* has sent should end."""
+        return self._stopping.is_set
+
+    def _exchange(self, connection: socket.socket, transport: Transport) -> None:
         """Serve one connection until its end, or until a header that cannot be right."""
-        receive, send, execute = connection.recv, connection.sendall, self._transport.execute
-        executing, stopping = self._executing, self._stopping.is_set
+        receive, send, execute = connection.recv, connection.sendall, transport.execute
+        executing, ends = self._executing, self._ends(connection)
         data = b""
         while True:
             piece = receive(TPM_BUFSIZE)
@@ -172,14 +184,38 @@ class RawSocket:
                 if not _HEADER <= size <= TPM_BUFSIZE:
                     # Where the next command starts is unknown.  The TPM itself says what is wrong: the
                     # octets passed on are not as many as their header claims.
-                    send(execute(data[:_HEADER]))
+                    send(self._transport.execute(data[:_HEADER]))
                     return
                 if len(data) < size:
                     break
                 command, data = (data, b"") if len(data) == size else (data[:size], data[size:])
-                executing.add(connection)
+                executing[connection] = transport
                 try:
-                    response = execute(command, 0, stopping)
+                    response = execute(command, 0, ends)
+                except NotExecuted as refusal:
+                    response = error_response(refusal.response_code)
                 finally:
-                    executing.discard(connection)
+                    del executing[connection]
                 send(response)
+
+
+class ManagedSocket(RawSocket):
+    """A socket of which each connection has a space of its own, from *manager*."""
+
+    def __init__(self, path: str | os.PathLike[str], manager: Manager) -> None:
+        super().__init__(path, manager)
+        self._spaces = manager
+
+    @contextlib.contextmanager
+    def _way(self) -> Iterator[Transport]:
+        space = self._spaces.open()
+        try:
+            yield space
+        finally:
+            space.close()
+
+    def _ends(self, connection: socket.socket) -> Cancelled:
+        """The command ends when the client has gone, too: what it would leave is nobody's."""
+        poller = select.poll()
+        poller.register(connection, 0)  # A peer that only sends no more gives no POLLHUP.
+        return lambda: self._stopping.is_set() or bool(poller.poll(0))

@@ -19,8 +19,13 @@ from __future__ import annotations
 import errno
 import os
 import select
+import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
+
+from cusetpm.transport import Spaces, Transport
+
+Clock = Callable[[], float]
 
 TPM_BUFSIZE: Final = 4096
 """The largest command and response, in octets."""
@@ -47,42 +52,69 @@ def refused(code: int) -> OSError:
 
 
 class Device:
-    """One device number: at most one session is open at a time."""
+    """A device number as /dev/tpmN has one: at most one session is open at a time."""
 
-    __slots__ = ("_clock", "_locality", "session")
+    __slots__ = ("_clock", "_locality", "_taken", "_transport")
 
-    def __init__(self, clock: Callable[[], float], locality: int = 0) -> None:
-        """Make a closed device; *clock* returns seconds that never go back."""
+    def __init__(self, transport: Transport, clock: Clock = time.monotonic, locality: int = 0) -> None:
+        """Make a closed device that leads to *transport*; *clock* returns seconds that never go back."""
+        self._transport = transport
         self._clock = clock
         self._locality = locality
-        self.session: Session | None = None
+        self._taken = False
 
     def open(self) -> Session:
         """Open the device.  Raises OSError EBUSY while another session is open."""
-        if self.session is not None:
+        if self._taken:
             raise refused(errno.EBUSY)
-        self.session = Session(self, self._clock, self._locality)
-        return self.session
+        self._taken = True
+        return Session(self._transport, self._clock, self._locality, self._released)
+
+    def _released(self) -> None:
+        self._taken = False
+
+
+class SharedDevice:
+    """A device number as /dev/tpmrmN has one: any number of sessions, each with a space of its own."""
+
+    __slots__ = ("_clock", "_spaces")
+
+    def __init__(self, spaces: Spaces, clock: Clock = time.monotonic) -> None:
+        """Make a device whose spaces are of *spaces*; *clock* returns seconds that never go back."""
+        self._spaces = spaces
+        self._clock = clock
+
+    def open(self) -> Session:
+        """Open the device."""
+        space = self._spaces.open()
+        return Session(space, self._clock, 0, space.close)
+
+
+AnyDevice = Device | SharedDevice
 
 
 class Session:
-    """One open file of a device."""
+    """One open file of a device; what it submits is for `transport`."""
 
     __slots__ = (
         "_answered_at",
         "_clock",
-        "_device",
         "_error",
         "_locality",
         "_partly_read",
+        "_released",
         "_response",
         "executing",
+        "transport",
     )
 
-    def __init__(self, device: Device, clock: Callable[[], float], locality: int) -> None:
-        self._device = device
+    def __init__(
+        self, transport: Transport, clock: Clock, locality: int, released: Callable[[], None]
+    ) -> None:
+        self.transport = transport
         self._clock = clock
         self._locality = locality
+        self._released: Callable[[], None] | None = released
         self._response = b""
         self._error = 0
         self._partly_read = False
@@ -119,7 +151,7 @@ class Session:
             self._answered_at = self._clock()
 
     def failed(self, code: int, *, queued: bool) -> None:
-        """End the command that executes without a response: the TPM is gone.
+        """End the command that executes without a response: the TPM is gone, or it was not executed.
 
         *code* is an errno value.  The next read reports it if the command was *queued*, because its
         write has long returned; otherwise the front end reports it as the outcome of the write.
@@ -154,11 +186,12 @@ class Session:
         return READABLE if self._pending() else WRITABLE
 
     def release(self) -> None:
-        """Close: drop everything, and let the device be opened again."""
+        """Close: drop everything, and let the device be opened again, or end the space."""
         self.executing = False
         self._forget()
-        if self._device.session is self:
-            self._device.session = None
+        released, self._released = self._released, None
+        if released is not None:
+            released()
 
     def _pending(self) -> bool:
         if not self._response and not self._error:

@@ -32,3 +32,11 @@ class ResourceManager:
             return tpm.execute(command, locality, cancelled)
         finally:
             tpm.leave()
+
+    def lose(self) -> None:
+        """The TPM has lost its power: nothing is in it any more."""
+        self._tpm.enter()
+        try:
+            self._tpm.lose()
+        finally:
+            self._tpm.leave()

@@ -55,6 +55,7 @@ class SharedTpm:
         self._closing: deque[Member] = deque()
         self._attributes: dict[int, Attributes] = {}
         self._sweeping = {_STARTUP}  # codes of commands that may flush much
+        self._swept = False  # something has been flushed that spaces may not know of
 
     def enter(self) -> None:
         """It is the caller's turn; what was closed before has been flushed."""
@@ -94,12 +95,19 @@ class SharedTpm:
     def execute(self, command: bytes, locality: int, cancelled: Cancelled | None) -> bytes:
         """Return the TPM's response to *command*; spaces have forgotten whatever else it flushed."""
         response = self._transport.execute(command, locality, cancelled)
-        if command[6:10] in self._sweeping and not messages.code_of(response):
-            if command[6:10] == _STARTUP:
-                self.places.lose()
+        code = command[6:10]
+        if (self._swept or code in self._sweeping) and not messages.code_of(response):
+            if code == _STARTUP:
+                self.lose()
+            self._swept = False
             for member in list(self.members):
                 member.check()
         return response
+
+    def lose(self) -> None:
+        """The TPM has nothing loaded any more, and cannot be asked what it would still load."""
+        self.places.lose()
+        self._swept = True
 
     def attributes(self) -> dict[int, Attributes]:
         """Return the attributes of the TPM's commands, by code; none before its Startup."""

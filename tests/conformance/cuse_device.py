@@ -1,13 +1,16 @@
 """Checks CuseDevice against a real kernel: a plain script for root on a machine with /dev/cuse.
 
-Serves a fake TPM and has front_end.py check it from another process; then what happens to clients that
-are killed, that handle a signal, and that outlive the device.  Exits with 0 if all of it held.
+Serves a fake TPM, and a resource manager, and has front_end.py check them from another process; then what
+happens to clients that are killed, that handle a signal, and that outlive the device.  Exits with 0 if all
+of it held.
 """
 
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
+import pwd
 import select
 import stat
 import subprocess
@@ -18,8 +21,13 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
-from cusetpm.devices.cuse.device import CuseDevice, free_name  # noqa: E402
+from cusetpm.devices.cuse.device import CuseDevice, free_number  # noqa: E402
+from cusetpm.devices.session import Device, SharedDevice  # noqa: E402
 from tests.conformance.fake_tpm import CREATE_PRIMARY, FakeTpm, message  # noqa: E402
+from tests.support.managed import Managed  # noqa: E402
+from tests.support.tpm2 import started  # noqa: E402
+
+NUMBERS = (60, 224)  # of the majors for local use
 
 CREATE = message(CREATE_PRIMARY)
 GIVE_UP_S = 60
@@ -35,24 +43,62 @@ def client(path: str, program: str) -> subprocess.Popen[str]:
     )
 
 
-def passes_the_conformance_suite() -> None:
-    expected = free_name()
-    device = CuseDevice(None, FakeTpm(key_s=0.3))
-    device.start()
-    assert device.name == expected
-    assert stat.S_ISCHR(os.stat(device.path).st_mode)
-    assert free_name() != expected
+def conforms(kind: str, *paths: str) -> None:
     script = Path(__file__).with_name("front_end.py")
-    done = subprocess.run([sys.executable, "-I", str(script), "device", device.path], check=False)
+    subprocess.run([sys.executable, "-I", str(script), kind, *paths], check=True)
+
+
+def passes_the_conformance_suite() -> None:
+    device = CuseDevice("tpm0", Device(FakeTpm(key_s=0.3)), NUMBERS)
+    assert free_number() == 0
+    device.start()
+    found = os.stat(device.path)
+    assert stat.S_ISCHR(found.st_mode)
+    assert found.st_rdev == os.makedev(*NUMBERS)
+    assert free_number() == 1
+    conforms("device", device.path)
     device.stop()
     device.stop()
-    assert done.returncode == 0
     assert not os.path.exists(device.path)
+
+
+def passes_it_as_a_resource_manager_too() -> None:
+    manager = Managed(started().execute).manager
+    devices = CuseDevice("tpm0", Device(manager)), CuseDevice("tpmrm0", SharedDevice(manager))
+    for device in devices:
+        device.start()
+    conforms("managed", "/dev/tpmrm0", "/dev/tpm0")
+    for device in devices:
+        device.stop()
+
+
+def numbers_that_are_taken_are_refused() -> None:
+    refusal = ""
+    try:
+        CuseDevice("tpm0", Device(FakeTpm()), (10, 224)).start()  # The major of all miscellaneous devices.
+    except FileExistsError as error:
+        refusal = str(error)
+    assert "the kernel refused" in refusal
+    assert not os.path.exists("/dev/tpm0")
+
+
+def the_devices_are_owned_as_udev_s_rules_say() -> None:
+    try:
+        user, group = pwd.getpwnam("tss").pw_uid, grp.getgrnam("tss").gr_gid
+    except KeyError:
+        user = group = 0
+    for name, owner in ("tpm0", (user, 0)), ("tpmrm0", (user, group)):
+        device = CuseDevice(name, Device(FakeTpm()))
+        device.start()
+        found = os.stat(device.path)
+        assert (found.st_uid, found.st_gid) == owner
+        assert stat.S_IMODE(found.st_mode) == 0o660
+        device.stop()
 
 
 def signals_cancel_only_if_they_kill() -> None:
     tpm = FakeTpm(key_s=GIVE_UP_S)
-    device = CuseDevice(None, tpm)
+    device = CuseDevice("tpm0", Device(tpm))
     device.start()
     with client(device.path, f"os.write(fd, {CREATE!r})") as killed:
         assert tpm.creating.wait(GIVE_UP_S)
@@ -72,7 +118,7 @@ def signals_cancel_only_if_they_kill() -> None:
 
 
 def a_client_that_polls_hears_of_the_end() -> None:
-    device = CuseDevice(None, FakeTpm())
+    device = CuseDevice("tpm0", Device(FakeTpm()))
     device.start()
     program = (
         "p = select.poll(); p.register(fd, select.POLLIN); print('polling', flush=True); print(p.poll())"
@@ -87,7 +133,7 @@ def a_client_that_polls_hears_of_the_end() -> None:
 def a_device_that_is_there_is_not_replaced() -> None:
     refusal = ""
     try:
-        CuseDevice("null", FakeTpm()).start()
+        CuseDevice("null", Device(FakeTpm())).start()
     except OSError as error:
         refusal = str(error)
     assert "exists already" in refusal
@@ -96,6 +142,9 @@ def a_device_that_is_there_is_not_replaced() -> None:
 if __name__ == "__main__":
     for check in (
         passes_the_conformance_suite,
+        passes_it_as_a_resource_manager_too,
+        numbers_that_are_taken_are_refused,
+        the_devices_are_owned_as_udev_s_rules_say,
         signals_cancel_only_if_they_kill,
         a_client_that_polls_hears_of_the_end,
         a_device_that_is_there_is_not_replaced,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import threading
 
+from cusetpm.transport import Cancelled, NotExecuted
+
 GET_RANDOM, CREATE_PRIMARY, FLUSH_CONTEXT, GET_CAPABILITY = 0x17B, 0x131, 0x165, 0x17A
 COMMAND_SIZE, COMMAND_CODE, CANCELED = 0x142, 0x143, 0x909
+UNKNOWN_OBJECT, UNKNOWN_OBJECT_CODE = b"\x80\xff\xff\x00", 0xB0910
 
 
 def message(code: int, body: bytes = b"") -> bytes:
@@ -14,7 +18,12 @@ def message(code: int, body: bytes = b"") -> bytes:
 
 
 class FakeTpm:
-    """A key takes *key_s* seconds to create, unless it is cancelled."""
+    """A key takes *key_s* seconds to create, unless it is cancelled.
+
+    `asks` is what the last command was to ask whether it should end.
+    """
+
+    asks: Cancelled
 
     def __init__(self, key_s: float = 0.05) -> None:
         self._key_s = key_s
@@ -23,8 +32,9 @@ class FakeTpm:
         self.creating = threading.Event()
         self.cancels = 0
 
-    def execute(self, command: bytes, locality: int = 0, cancelled: object = None) -> bytes:
+    def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
         assert locality == 0
+        self.asks = cancelled or bool
         if len(command) < 10 or int.from_bytes(command[2:6], "big") != len(command):
             return message(COMMAND_SIZE)
         code = int.from_bytes(command[6:10], "big")
@@ -49,3 +59,31 @@ class FakeTpm:
 
     def takes_long(self, command: bytes) -> bool:
         return command[6:10] == CREATE_PRIMARY.to_bytes(4, "big")
+
+
+class FakeSpace(FakeTpm):
+    """A space of *manager*, in which FlushContext names nothing but what was created."""
+
+    def __init__(self, manager: FakeManager, key_s: float) -> None:
+        super().__init__(key_s)
+        self._manager = manager
+
+    def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
+        if command[10:] == UNKNOWN_OBJECT:
+            raise NotExecuted(errno.EINVAL, UNKNOWN_OBJECT_CODE)
+        return super().execute(command, locality, cancelled)
+
+    def close(self) -> None:
+        self._manager.spaces.remove(self)
+
+
+class FakeManager(FakeTpm):
+    """Spaces, of which `spaces` are open, and the TPM as it is."""
+
+    def __init__(self, key_s: float = 0.05) -> None:
+        super().__init__(key_s)
+        self.spaces: list[FakeSpace] = []
+
+    def open(self) -> FakeSpace:
+        self.spaces.append(FakeSpace(self, self._key_s))
+        return self.spaces[-1]

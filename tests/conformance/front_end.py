@@ -1,4 +1,7 @@
-"""What every front end must do, checked from outside: `front_end.py device PATH` or `… socket PATH`.
+"""What every front end must do, checked from outside: `front_end.py KIND PATH`.
+
+KIND is "device" or "socket".  For the front end of a resource manager it is "managed" or "managed-socket",
+and the path of the TPM as it is follows.
 
 A plain script with nothing but the standard library, so that it runs against a served file or socket
 from another process (a process that polls a file it serves itself can deadlock), in a virtual machine,
@@ -11,10 +14,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import inspect
 import os
 import select
 import signal
 import socket
+import stat
 import struct
 import sys
 import threading
@@ -283,6 +288,175 @@ def many_commands_in_a_row(path: str) -> None:
             check_random(os.read(fd, TPM_BUFSIZE), 1 + number % 32)
 
 
+# -- the device of a resource manager
+
+FIRST_NAME = 0x80FFFFFF
+Transact = Callable[[bytes], bytes]
+
+
+def handle_of(response: bytes) -> int:
+    return int.from_bytes(check_response(response)[HEADER.size : HEADER.size + 4], "big")
+
+
+def context_save(handle: int) -> bytes:
+    return command(0x162, handle.to_bytes(4, "big"))
+
+
+def context_load(saved: bytes) -> bytes:
+    return command(0x161, check_response(saved)[HEADER.size :])
+
+
+def read_public(handle: int) -> bytes:
+    return command(0x173, handle.to_bytes(4, "big"))
+
+
+def start_session() -> bytes:
+    """An unbound, unsalted policy session."""
+    fixed = struct.pack(">IIH16sHBHH", 0x40000007, 0x40000007, 16, bytes(16), 0, 1, 0x10, 0xB)
+    return command(0x176, fixed)
+
+
+def handles(transact: Transact, first: int) -> list[int]:
+    found = check_response(transact(command(0x17A, struct.pack(">III", 1, first, 254))))
+    return [handle for (handle,) in struct.iter_unpack(">I", found[HEADER.size + 9 :])]
+
+
+def held(transact: Transact) -> list[int]:
+    """Return what is loaded, and the sessions that are saved."""
+    return [handle for first in (0x80000000, 0x02000000, 0x03000000) for handle in handles(transact, first)]
+
+
+@contextlib.contextmanager
+def file_of(path: str) -> Iterator[Transact]:
+    with opened(path) as fd:
+
+        def transact(asked: bytes) -> bytes:
+            assert os.write(fd, asked) == len(asked)
+            return os.read(fd, TPM_BUFSIZE)
+
+        yield transact
+
+
+@contextlib.contextmanager
+def connection_of(path: str) -> Iterator[Transact]:
+    with connected(path) as connection:
+
+        def transact(asked: bytes) -> bytes:
+            connection.sendall(asked)
+            return connection.recv(TPM_BUFSIZE)
+
+        yield transact
+
+
+def opener(path: str) -> contextlib.AbstractContextManager[Transact]:
+    return connection_of(path) if stat.S_ISSOCK(os.stat(path).st_mode) else file_of(path)
+
+
+def many_have_it_open_at_once(path: str, raw: str) -> None:
+    fds = [os.open(path, os.O_RDWR) for _ in range(20)]
+    for octets, fd in enumerate(fds, 1):
+        os.write(fd, get_random(octets))
+    for octets, fd in enumerate(fds, 1):
+        check_random(os.read(fd, TPM_BUFSIZE), octets)
+        os.close(fd)
+
+
+def each_has_objects_of_its_own(path: str, raw: str) -> None:
+    with opener(path) as first, opener(path) as second:
+        name = handle_of(first(LONG))
+        assert name == FIRST_NAME
+        assert handles(first, 0x80000000) == [name]
+        assert handles(second, 0x80000000) == []
+        public = check_response(first(read_public(name)))
+        saved = first(context_save(name))
+        for number in range(1, 20):
+            assert handle_of(first(context_load(saved))) == FIRST_NAME - number
+        assert handle_of(second(context_load(saved))) == FIRST_NAME
+        for number in range(20):
+            assert first(read_public(FIRST_NAME - number)) == public
+
+
+def an_object_of_nobody_is_invalid(path: str, raw: str) -> None:
+    asked = read_public(FIRST_NAME)
+    for flags in (0, os.O_NONBLOCK):
+        with opened(path, flags) as fd:
+            if flags:
+                os.write(fd, asked)
+                assert events(fd, select.POLLIN, GIVE_UP_S) == select.POLLIN
+                with raises(errno.EINVAL):
+                    os.read(fd, TPM_BUFSIZE)
+            else:
+                with raises(errno.EINVAL):
+                    os.write(fd, asked)
+            assert os.read(fd, TPM_BUFSIZE) == b""
+            assert events(fd) == WRITABLE
+
+
+def an_object_of_nobody_is_answered(path: str, raw: str) -> None:
+    with opener(path) as transact:
+        check_response(transact(read_public(FIRST_NAME)), 0xB0910)
+
+
+def an_unknown_command_is_answered_by_the_manager(path: str, raw: str) -> None:
+    with opener(path) as transact:
+        assert transact(UNKNOWN) == HEADER.pack(0x8001, HEADER.size, 0xB0143)
+
+
+def the_tpm_as_it_is_shows_nothing_of_it(path: str, raw: str) -> None:
+    with opener(path) as transact:
+        name = handle_of(transact(LONG))
+        session = handle_of(transact(start_session()))
+        with opener(raw) as plain:
+            assert handles(plain, 0x80000000) == handles(plain, 0x02000000) == []
+        check_response(transact(read_public(name)))
+        check_response(transact(command(0x189, session.to_bytes(4, "big"))))  # TPM2_PolicyGetDigest
+
+
+def closing_flushes_everything(path: str, raw: str) -> None:
+    with opener(path) as transact:
+        handle_of(transact(LONG))
+        handle_of(transact(start_session()))
+        assert len(held(transact)) == 2
+    with opener(raw) as plain:
+        assert held(plain) == []
+
+
+def a_saved_session_outlives_its_file(path: str, raw: str) -> None:
+    with opener(path) as transact:
+        session = handle_of(transact(start_session()))
+        saved = transact(context_save(session))
+    with opener(path) as transact:
+        assert handle_of(transact(context_load(saved))) == session
+    with opener(raw) as plain:
+        assert held(plain) == []
+
+
+def a_killed_client_leaves_nothing(path: str, raw: str) -> None:
+    for blocking in (True, False):
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(Exception), opener(path) as transact:
+                handle_of(transact(LONG))
+                handle_of(transact(start_session()))
+                os.write(writing, b"x")
+                while blocking:
+                    transact(LONG)  # Killed in the middle of one of these.
+                signal.pause()
+            os._exit(0)
+        assert os.read(reading, 1) == b"x"
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reading)
+        os.close(writing)
+        deadline = time.monotonic() + GIVE_UP_S
+        left = [0]
+        while left and time.monotonic() < deadline:
+            with opener(raw) as plain:
+                left = held(plain)
+        assert left == []
+
+
 # -- a socket of raw commands
 
 
@@ -371,10 +545,9 @@ def the_socket_is_for_its_owner(path: str) -> None:
     assert os.stat(path).st_mode & 0o077 == 0
 
 
-DEVICE: list[Callable[[str], None]] = [
+FILE: list[Callable[[str], None]] = [
     a_command_is_answered,
     an_error_of_the_tpm_is_a_response,
-    a_second_open_is_busy,
     close_lets_the_next_one_open_at_once,
     truncation_at_open_is_accepted,
     too_much_is_refused_whole,
@@ -387,11 +560,11 @@ DEVICE: list[Callable[[str], None]] = [
     poll_tells_whether_a_response_waits,
     a_nonblocking_write_is_answered_later,
     a_blocking_write_runs_the_command,
-    a_killed_client_frees_the_device,
     an_ioctl_is_not_for_this_device,
     the_file_has_no_size,
     many_commands_in_a_row,
 ]
+DEVICE = [*FILE, a_second_open_is_busy, a_killed_client_frees_the_device]
 SOCKET: list[Callable[[str], None]] = [
     a_connection_for_each_command,
     many_commands_on_one_connection,
@@ -404,13 +577,29 @@ SOCKET: list[Callable[[str], None]] = [
 ]
 
 
-def check_front_end(kind: str, path: str) -> int:
+MANAGED: list[Callable[[str, str], None]] = [
+    each_has_objects_of_its_own,
+    an_unknown_command_is_answered_by_the_manager,
+    the_tpm_as_it_is_shows_nothing_of_it,
+    closing_flushes_everything,
+    a_saved_session_outlives_its_file,
+    a_killed_client_leaves_nothing,
+]
+KINDS: dict[str, list[Callable[..., None]]] = {
+    "device": [*DEVICE],
+    "socket": [*SOCKET],
+    "managed": [*FILE, many_have_it_open_at_once, an_object_of_nobody_is_invalid, *MANAGED],
+    "managed-socket": [*SOCKET, an_object_of_nobody_is_answered, *MANAGED],
+}
+
+
+def check_front_end(kind: str, path: str, raw: str) -> int:
     """Run the checks for a front end of *kind* at *path*; return how many failed."""
     failed = 0
-    for check in {"device": DEVICE, "socket": SOCKET}[kind]:
+    for check in KINDS[kind]:
         name = check.__name__.replace("_", " ")
         try:
-            check(path)
+            check(*(path, raw)[: len(inspect.signature(check).parameters)])
         except Exception:
             failed += 1
             print(f"FAILED {name}", flush=True)
@@ -421,7 +610,7 @@ def check_front_end(kind: str, path: str) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] not in ("device", "socket"):
-        sys.exit("usage: front_end.py device|socket PATH")
+    if len(sys.argv) not in (3, 4) or sys.argv[1] not in KINDS:
+        sys.exit("usage: front_end.py device|socket|managed|managed-socket PATH [RAW-PATH]")
     signal.alarm(10 * int(GIVE_UP_S))  # A front end that hangs is reported, not waited for.
-    sys.exit(check_front_end(sys.argv[1], sys.argv[2]))
+    sys.exit(check_front_end(sys.argv[1], sys.argv[2], sys.argv[-1]))

@@ -10,16 +10,20 @@ from pathlib import Path
 import pytest
 
 from cusetpm.devices.fusedir import FuseDirectory
-from cusetpm.devices.rawsocket import RawSocket
+from cusetpm.devices.rawsocket import ManagedSocket, RawSocket
+from cusetpm.devices.session import Device, SharedDevice
+from cusetpm.rm.manager import ResourceManager
 from tests.conformance.fake_tpm import FakeTpm
 from tests.conftest import RunInVm
+from tests.support.managed import Managed
+from tests.support.tpm2 import started
 
 
-def check_front_end(kind: str, path: Path) -> None:
+def check_front_end(kind: str, *paths: Path) -> None:
     """The checks run in another process, as a client's do."""
     script = Path(__file__).with_name("front_end.py")
     done = subprocess.run(
-        [sys.executable, "-I", str(script), kind, str(path)],
+        [sys.executable, "-I", str(script), kind, *map(str, paths)],
         check=False,
         capture_output=True,
         text=True,
@@ -29,12 +33,33 @@ def check_front_end(kind: str, path: Path) -> None:
     assert done.stdout.count("ok ") >= 8
 
 
-@pytest.mark.skipif(not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="no /dev/fuse for this user")
+def manager() -> ResourceManager:
+    return Managed(started().execute).manager
+
+
+needs_fuse = pytest.mark.skipif(
+    not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="no /dev/fuse for this user"
+)
+
+
+@needs_fuse
 def test_a_file_of_the_fuse_directory_is_a_tpm_device(tmp_path: Path) -> None:
-    directory = FuseDirectory(tmp_path, {"tpm0": FakeTpm(), "tpm1": FakeTpm()})
+    directory = FuseDirectory(tmp_path, {"tpm0": Device(FakeTpm()), "tpm1": Device(FakeTpm())})
     directory.start()
     try:
         check_front_end("device", tmp_path / "tpm1")
+    finally:
+        directory.stop()
+
+
+@needs_fuse
+def test_a_file_of_the_fuse_directory_is_a_resource_manager_s_device(tmp_path: Path) -> None:
+    shared = manager()
+    directory = FuseDirectory(tmp_path, {"tpm0": Device(shared), "tpmrm0": SharedDevice(shared)})
+    directory.start()
+    try:
+        check_front_end("managed", tmp_path / "tpmrm0", tmp_path / "tpm0")
+        check_front_end("device", tmp_path / "tpm0")
     finally:
         directory.stop()
 
@@ -48,10 +73,23 @@ def test_the_raw_socket_is_one(tmp_path: Path) -> None:
         server.stop()
 
 
+def test_the_managed_socket_is_one_of_spaces(tmp_path: Path) -> None:
+    shared = manager()
+    servers = RawSocket(tmp_path / "tpm.sock", shared), ManagedSocket(tmp_path / "tpmrm.sock", shared)
+    for server in servers:
+        server.start()
+    try:
+        check_front_end("managed-socket", tmp_path / "tpmrm.sock", tmp_path / "tpm.sock")
+        check_front_end("socket", tmp_path / "tpm.sock")
+    finally:
+        for server in servers:
+            server.stop()
+
+
 @pytest.mark.vm
 @pytest.mark.slow
 def test_the_cuse_device_is_a_tpm_device(run_in_vm: RunInVm) -> None:
     """In a virtual machine with a stock kernel, because /dev/cuse is rare."""
     done = run_in_vm("python", "-W", "error", "tests/conformance/cuse_device.py")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("held: ") == 4
+    assert done.stdout.count("held: ") == 7

@@ -83,22 +83,39 @@ def test_wrong_usage_is_one_line_and_status_2(arguments: list[str]) -> None:
     assert "; see cusetpm run --help" in refusal(run(*arguments), 2)
 
 
-def test_the_environment_points_at_the_tpm() -> None:
-    script = 'test -S "$CUSETPM_SOCKET" && echo "$TPM2TOOLS_TCTI"'
-    done = run("--front-end", "socket", "--", "sh", "-c", script)
-    assert done.returncode == 0
-    assert done.stdout.startswith("cmd:")
+TCTIS = ["TPM2TOOLS_TCTI", "TPM2OPENSSL_TCTI", "TPM2_PKCS11_TCTI"]
+
+
+def environment(front_end: str) -> dict[str, str]:
+    """Return what a command finds in its environment about TPMs."""
+    done = run("--front-end", front_end, "--", "env", "-0")
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+    return {name: value for name, value in found.items() if "TPM" in name}
+
+
+def test_sockets_of_the_tpm_and_of_its_resource_manager_are_named() -> None:
+    found = environment("socket")
+    assert found["CUSETPM_SOCKET"].endswith("/tpm0.sock")
+    assert found["CUSETPM_RM_SOCKET"].endswith("/tpmrm0.sock")
+    for name in TCTIS:
+        assert found[name].startswith("cmd:")
+        assert found[name].endswith(found["CUSETPM_RM_SOCKET"])
+    assert found.keys() == {"CUSETPM_SOCKET", "CUSETPM_RM_SOCKET", *TCTIS}
 
 
 @needs_fuse
-def test_a_device_is_named_to_every_usual_tool() -> None:
-    names = ["CUSETPM_DEVICE", "TPM_DEVICE", "SYSTEMD_TPM2_DEVICE"]
-    done = run("--front-end", "fuse", "--", "sh", "-c", "; ".join(f'echo "${n}"' for n in names)
-               + '; echo "$TPM2TOOLS_TCTI $TPM_INTERFACE_TYPE"; test -w "$CUSETPM_DEVICE"')
-    assert done.returncode == 0, done.stderr
-    device, *rest = done.stdout.splitlines()
-    assert device.endswith("/tpm0")
-    assert rest == [device, device, f"device:{device} dev"]
+def test_devices_are_named_to_every_usual_tool() -> None:
+    """Tools that on Linux take /dev/tpmrm0 before /dev/tpm0 get its like here."""
+    found = environment("fuse")
+    device, managed = found["CUSETPM_DEVICE"], found["CUSETPM_RM_DEVICE"]
+    assert (Path(device).name, Path(managed).name) == ("tpm0", "tpmrm0")
+    assert Path(device).parent == Path(managed).parent
+    assert {found[name] for name in TCTIS} == {f"device:{managed}"}
+    assert found["SYSTEMD_TPM2_DEVICE"] == managed
+    assert (found["TPM_INTERFACE_TYPE"], found["TPM_DEVICE"]) == ("dev", device)
+    script = 'test -w "$CUSETPM_DEVICE" -a -w "$CUSETPM_RM_DEVICE" -a -S "$CUSETPM_SOCKET"'
+    assert run("--front-end", "fuse", "--", "sh", "-c", script).returncode == 0
 
 
 @pytest.mark.parametrize("front_end", ["socket", pytest.param("fuse", marks=needs_fuse)])

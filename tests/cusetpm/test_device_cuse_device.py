@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from cusetpm.devices.cuse import device
-from cusetpm.devices.cuse.device import CuseDevice, free_name
+from cusetpm.devices.cuse.device import CuseDevice, free_number
 from cusetpm.devices.process import is_dying
+from cusetpm.devices.session import Device
 from tests.conformance.fake_tpm import FakeTpm
 
 
@@ -26,23 +27,23 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return made
 
 
-def test_the_first_name_that_is_free_everywhere_is_taken(places: list[Path]) -> None:
-    assert free_name() == "tpm0"
+def test_the_first_number_of_which_no_device_has_the_name_is_free(places: list[Path]) -> None:
+    assert free_number() == 0
     (places[0] / "tpm0").touch()
     (places[1] / "tpm1").symlink_to("nowhere")
-    (places[2] / "tpm2").mkdir()
-    assert free_name() == "tpm3"
+    (places[2] / "tpmrm2").mkdir()
+    assert free_number() == 3
 
 
 def test_all_names_taken_is_an_error(places: list[Path]) -> None:
     for number in range(device.MAX_DEVICES):
         (places[0] / f"tpm{number}").touch()
     with pytest.raises(OSError, match="all names from tpm0 to tpm255 are taken"):
-        free_name()
+        free_number()
 
 
 def test_a_machine_without_cuse_is_told_clearly(places: list[Path]) -> None:
-    made = CuseDevice(None, FakeTpm())
+    made = CuseDevice("tpm0", Device(FakeTpm()))
     with pytest.raises(OSError, match="no CUSE on this machine") as caught:
         made.start()
     assert caught.value.errno == errno.ENODEV
@@ -52,7 +53,7 @@ def test_a_machine_without_cuse_is_told_clearly(places: list[Path]) -> None:
 def test_a_name_in_use_is_refused(places: list[Path]) -> None:
     (places[0] / "tpm7").touch()
     with pytest.raises(FileExistsError, match="exists already"):
-        CuseDevice("tpm7", FakeTpm()).start()
+        CuseDevice("tpm7", Device(FakeTpm())).start()
 
 
 def test_this_process_is_not_dying_and_no_other_either() -> None:

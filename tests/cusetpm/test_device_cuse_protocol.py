@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cusetpm.devices.cuse.protocol import MAX_WRITE, READ_BUFFER, Action, Cancel, CuseProtocol, Execute
-from cusetpm.devices.session import READABLE, WRITABLE
+from cusetpm.devices.session import READABLE, WRITABLE, Device, SharedDevice, Submit
 from hwtpm.errors import ProtocolError
+from tests.conformance.fake_tpm import FakeManager, FakeTpm
 
 # Opcodes and layouts are written out here, so that they are checked against those of the program.
 OPEN, READ, WRITE, RELEASE, FSYNC, FLUSH, INTERRUPT, IOCTL, POLL, INIT = (
@@ -81,7 +82,7 @@ def polled(events: int) -> bytes:
 
 @pytest.fixture
 def fresh() -> CuseProtocol:
-    return CuseProtocol("tpm3", lambda: 0.0)
+    return CuseProtocol("tpm3", Device(FakeTpm(), lambda: 0.0))
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_open_is_for_one_at_a_time(protocol: CuseProtocol) -> None:
 
 def test_a_blocking_write_is_answered_when_the_command_has_run(protocol: CuseProtocol) -> None:
     execute = executed(protocol.receive(write(COMMAND + b"more")))
-    assert (execute.command, execute.locality, execute.queued, execute.tid) == (COMMAND, 0, False, 77)
+    assert (execute.submit, execute.queued, execute.tid) == (Submit(COMMAND, 0), False, 77)
     assert protocol.finish(execute, RESPONSE) == [written(16)]
     assert protocol.receive(read()) == [reply(RESPONSE)]
     assert protocol.receive(read()) == [reply()]
@@ -191,6 +192,39 @@ def test_release_cancels_what_nobody_can_read(protocol: CuseProtocol) -> None:
     executed(protocol.receive(write(COMMAND, fh=2)))
 
 
+def test_the_files_of_a_shared_device_are_each_their_own() -> None:
+    manager = FakeManager()
+    protocol = CuseProtocol("tpmrm3", SharedDevice(manager, lambda: 0.0))
+    for action in (init(), open_(), open_()):
+        protocol.receive(action)
+    first = executed(protocol.receive(write(COMMAND, fh=1, unique=10)))
+    second = executed(protocol.receive(write(COMMAND, fh=2, flags=os.O_NONBLOCK, unique=12)))
+    assert (first.transport, second.transport) == tuple(manager.spaces)
+    assert protocol.receive(poll(fh=1, kh=5, schedule=True)) == [polled(WRITABLE)]
+    assert protocol.receive(poll(fh=2, kh=6, schedule=True)) == [polled(WRITABLE)]
+    assert protocol.finish(second, RESPONSE) == [notification(6)]
+    assert protocol.receive(read(fh=1)) == [reply()]
+    assert protocol.receive(read(fh=2)) == [reply(RESPONSE)]
+    assert protocol.receive(message(INTERRUPT, struct.pack("=Q", 10), 11)) == [Cancel(first, gone=False)]
+    assert protocol.receive(release(fh=1)) == [reply(), Cancel(first, gone=True)]
+    assert manager.spaces == [second.transport]
+
+
+def test_a_command_that_is_not_executed_ends_the_write_or_the_read(protocol: CuseProtocol) -> None:
+    execute = executed(protocol.receive(write(COMMAND)))
+    assert protocol.fail(execute, errno.EINVAL) == [error(errno.EINVAL)]
+    execute = executed(protocol.receive(write(COMMAND, flags=os.O_NONBLOCK)))
+    assert protocol.receive(poll(schedule=True)) == [polled(WRITABLE)]
+    assert protocol.fail(execute, errno.EINVAL) == [notification(9)]
+    assert protocol.receive(read()) == [error(errno.EINVAL)]
+
+
+def test_init_asks_for_the_numbers_that_are_wanted() -> None:
+    (answer,) = CuseProtocol("tpm3", Device(FakeTpm()), (10, 224)).receive(init())
+    assert isinstance(answer, bytes)
+    assert struct.unpack_from("=II", answer, 16 + 24) == (10, 224)
+
+
 def test_what_the_kernel_s_device_has_not_is_refused(protocol: CuseProtocol) -> None:
     assert protocol.receive(message(IOCTL, bytes(32))) == [error(errno.ENOTTY)]
     assert protocol.receive(message(FSYNC, bytes(16))) == [error(errno.EINVAL)]
@@ -234,7 +268,7 @@ _MESSAGES = st.one_of(
 
 @given(st.lists(_MESSAGES, max_size=30), st.booleans())
 def test_garbage_gets_replies_or_protocol_error(messages: list[bytes], started: bool) -> None:
-    protocol = CuseProtocol("tpm0", lambda: 0.0)
+    protocol = CuseProtocol("tpm0", Device(FakeTpm(), lambda: 0.0))
     if started:
         protocol.receive(init())
     for number, each in enumerate(messages):

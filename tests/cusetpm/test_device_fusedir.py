@@ -14,7 +14,8 @@ import pytest
 
 from cusetpm.devices import fusedir
 from cusetpm.devices.fusedir import FuseDirectory
-from tests.conformance.fake_tpm import CREATE_PRIMARY, FakeTpm, message
+from cusetpm.devices.session import Device, SharedDevice
+from tests.conformance.fake_tpm import CREATE_PRIMARY, UNKNOWN_OBJECT, FakeManager, FakeTpm, message
 
 pytestmark = pytest.mark.skipif(
     not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="no /dev/fuse for this user"
@@ -30,7 +31,7 @@ def tpm() -> FakeTpm:
 
 @pytest.fixture
 def directory(tmp_path: Path, tpm: FakeTpm) -> Iterator[FuseDirectory]:
-    made = FuseDirectory(tmp_path, {"tpm0": tpm, "web1": FakeTpm()})
+    made = FuseDirectory(tmp_path, {"tpm0": Device(tpm), "web1": Device(FakeTpm())})
     made.start()
     yield made
     made.stop()
@@ -68,7 +69,7 @@ def test_the_directory_lists_its_devices(directory: FuseDirectory, tmp_path: Pat
 
 
 def test_the_mode_is_the_caller_s_and_chmod_changes_it(tmp_path: Path) -> None:
-    made = FuseDirectory(tmp_path, {"tpm0": FakeTpm()}, mode=0o660)
+    made = FuseDirectory(tmp_path, {"tpm0": Device(FakeTpm())}, mode=0o660)
     made.start()
     try:
         assert (tmp_path / "tpm0").stat().st_mode & 0o777 == 0o660
@@ -139,7 +140,7 @@ def test_a_tpm_that_fails_breaks_the_pipe_and_nothing_else(
         def execute(self, command: bytes, locality: int = 0, cancelled=None) -> bytes:
             raise RuntimeError("gone")
 
-    made = FuseDirectory(tmp_path, {"tpm0": Broken()})
+    made = FuseDirectory(tmp_path, {"tpm0": Device(Broken())})
     made.start()
     try:
         for asked in (CREATE, message(0x17B, b"\0\x08")):
@@ -150,10 +151,24 @@ def test_a_tpm_that_fails_breaks_the_pipe_and_nothing_else(
     assert "a command failed" in caplog.text
 
 
+def test_a_command_that_is_not_executed_ends_the_write_or_the_read(tmp_path: Path) -> None:
+    made = FuseDirectory(tmp_path, {"tpmrm0": SharedDevice(FakeManager())})
+    made.start()
+    try:
+        for asked in (message(0x165, UNKNOWN_OBJECT), message(CREATE_PRIMARY, UNKNOWN_OBJECT)):
+            program = f"try: os.write(fd, {asked!r})\nexcept OSError as e: print(e.errno)"
+            assert end(client(program, tmp_path / "tpmrm0")) == f"{errno.EINVAL}\n"
+        program = f"os.write(fd, {asked!r}); import select; p = select.poll(); p.register(fd, 1); p.poll()\n"
+        program += "try: os.read(fd, 4096)\nexcept OSError as e: print(e.errno)"
+        assert end(client(program, tmp_path / "tpmrm0", os.O_NONBLOCK)) == f"{errno.EINVAL}\n"
+    finally:
+        made.stop()
+
+
 def test_one_process_serves_one_directory_at_a_time(directory: FuseDirectory, tmp_path: Path) -> None:
     other = tmp_path.with_name("other")
     other.mkdir()
-    second = FuseDirectory(other, {"tpm0": FakeTpm()})
+    second = FuseDirectory(other, {"tpm0": Device(FakeTpm())})
     with pytest.raises(OSError, match="already serves") as caught:
         second.start()
     assert caught.value.errno == errno.EBUSY
@@ -166,8 +181,10 @@ def test_one_process_serves_one_directory_at_a_time(directory: FuseDirectory, tm
 def test_the_mount_of_a_killed_process_is_replaced(tmp_path: Path) -> None:
     program = (
         "import sys; from cusetpm.devices.fusedir import FuseDirectory\n"
+        "from cusetpm.devices.session import Device\n"
         "from tests.conformance.fake_tpm import FakeTpm\n"
-        "FuseDirectory(sys.argv[1], {'tpm0': FakeTpm()}).start(); print('up', flush=True); sys.stdin.read()"
+        "FuseDirectory(sys.argv[1], {'tpm0': Device(FakeTpm())}).start()\n"
+        "print('up', flush=True); sys.stdin.read()"
     )
     killed = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)],
@@ -181,7 +198,7 @@ def test_the_mount_of_a_killed_process_is_replaced(tmp_path: Path) -> None:
         killed.kill()
     with pytest.raises(OSError, match="not connected"):
         os.listdir(tmp_path)
-    made = FuseDirectory(tmp_path, {"tpm0": FakeTpm()})
+    made = FuseDirectory(tmp_path, {"tpm0": Device(FakeTpm())})
     made.start()
     assert os.listdir(tmp_path) == ["tpm0"]
     made.stop()

@@ -16,8 +16,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cusetpm.devices.rawsocket import RawSocket, tcti
-from tests.conformance.fake_tpm import CREATE_PRIMARY, GET_RANDOM, FakeTpm, message
+from cusetpm.devices.rawsocket import ManagedSocket, RawSocket, tcti
+from tests.conformance.fake_tpm import (
+    CREATE_PRIMARY,
+    FLUSH_CONTEXT,
+    GET_RANDOM,
+    UNKNOWN_OBJECT,
+    UNKNOWN_OBJECT_CODE,
+    FakeManager,
+    FakeTpm,
+    message,
+)
 
 GET_8 = message(GET_RANDOM, b"\0\x08")
 CREATE = message(CREATE_PRIMARY)
@@ -90,6 +99,44 @@ def test_a_client_that_leaves_does_not_cancel(server: RawSocket, tpm: FakeTpm) -
         assert len(stays.recv(4096)) == 20
 
 
+@pytest.fixture
+def manager() -> FakeManager:
+    return FakeManager(key_s=60)
+
+
+@pytest.fixture
+def managed(tmp_path: Path, manager: FakeManager) -> Iterator[ManagedSocket]:
+    made = ManagedSocket(tmp_path / "tpmrm.sock", manager)
+    made.start()
+    yield made
+    made.stop()
+
+
+def test_a_managed_connection_is_a_space(managed: ManagedSocket, manager: FakeManager) -> None:
+    with connect(managed) as first, connect(managed) as second:
+        for connection in (first, second):
+            connection.sendall(GET_8)
+            assert len(connection.recv(4096)) == 20
+        assert len(manager.spaces) == 2
+        first.sendall(message(FLUSH_CONTEXT, UNKNOWN_OBJECT))
+        assert first.recv(4096) == message(UNKNOWN_OBJECT_CODE)
+    managed.stop()
+    assert manager.spaces == []
+
+
+def test_a_managed_client_that_leaves_cancels(managed: ManagedSocket, manager: FakeManager) -> None:
+    with connect(managed) as leaves:
+        leaves.sendall(GET_8)
+        leaves.recv(4096)
+        (space,) = manager.spaces
+        leaves.sendall(CREATE)
+        assert space.creating.wait(30)
+        leaves.shutdown(socket.SHUT_WR)
+        assert not space.asks()  # It may still read.
+    assert space.asks()
+    space.cancel()
+
+
 def test_a_socket_that_a_killed_process_left_is_replaced(server: RawSocket, tmp_path: Path) -> None:
     left = tmp_path / "left.sock"
     with socket.socket(socket.AF_UNIX) as stale:
@@ -144,7 +191,7 @@ def test_garbage_gets_well_formed_responses_or_the_end(garbage: bytes) -> None:
     with ours, theirs:
         ours.sendall(garbage)
         ours.shutdown(socket.SHUT_WR)
-        server._exchange(theirs)
+        server._exchange(theirs, FakeTpm(key_s=0))
         theirs.shutdown(socket.SHUT_RDWR)
         got = ours.makefile("rb").read()
     while got:

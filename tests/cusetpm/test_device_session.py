@@ -10,10 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cusetpm.devices.session import READABLE, WRITABLE, Device, Session, Submit
+from cusetpm.devices.session import READABLE, WRITABLE, Device, Session, SharedDevice, Submit
+from tests.conformance.fake_tpm import FakeManager, FakeTpm
 
 COMMAND = bytes.fromhex("80010000000c0000017b0008")
 RESPONSE = bytes.fromhex("8001000000140000000000080102030405060708")
+
+
+NOWHERE = FakeTpm()  # What a session submits is for its front end to execute.
 
 
 class Clock:
@@ -31,7 +35,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def session(clock: Clock) -> Session:
-    return Device(clock).open()
+    return Device(NOWHERE, clock).open()
 
 
 @contextlib.contextmanager
@@ -47,12 +51,12 @@ def answered(session: Session) -> Session:
 
 
 def test_a_write_submits_the_command_at_the_device_s_locality(clock: Clock) -> None:
-    assert Device(clock, 3).open().write(COMMAND) == Submit(COMMAND, 3)
-    assert Device(clock).open().write(COMMAND) == Submit(COMMAND, 0)
+    assert Device(NOWHERE, clock, 3).open().write(COMMAND) == Submit(COMMAND, 3)
+    assert Device(NOWHERE, clock).open().write(COMMAND) == Submit(COMMAND, 0)
 
 
 def test_a_second_open_is_busy_until_release(clock: Clock) -> None:
-    device = Device(clock)
+    device = Device(NOWHERE, clock)
     first = device.open()
     with raises(errno.EBUSY):
         device.open()
@@ -62,6 +66,26 @@ def test_a_second_open_is_busy_until_release(clock: Clock) -> None:
     with raises(errno.EBUSY):
         device.open()
     second.release()
+
+
+def test_a_shared_device_is_open_any_number_of_times(clock: Clock) -> None:
+    device = SharedDevice(FakeManager(), clock)
+    first, second = device.open(), device.open()
+    answered(first)
+    second.write(COMMAND)
+    assert second.read(4096) == b""
+    assert first.read(4096) == RESPONSE
+
+
+def test_a_space_ends_with_its_session(clock: Clock) -> None:
+    manager = FakeManager()
+    device = SharedDevice(manager, clock)
+    first, second = device.open(), device.open()
+    assert first.transport is not second.transport
+    assert manager.spaces == [first.transport, second.transport]
+    first.release()
+    first.release()
+    assert manager.spaces == [second.transport]
 
 
 def test_more_than_4096_octets_are_too_big(session: Session) -> None:
@@ -213,7 +237,7 @@ def test_the_failure_of_a_blocking_write_leaves_nothing_to_read(session: Session
 
 
 def test_release_drops_the_command_and_its_response(clock: Clock) -> None:
-    device = Device(clock)
+    device = Device(NOWHERE, clock)
     session = device.open()
     session.write(COMMAND)
     session.release()
@@ -236,7 +260,7 @@ _STEPS = st.one_of(
 @given(st.lists(_STEPS, max_size=30))
 def test_any_sequence_of_calls_gives_octets_or_an_oserror(steps: list[tuple[str, object]]) -> None:
     clock = Clock()
-    session = Device(clock).open()
+    session = Device(NOWHERE, clock).open()
     unread = 0
     for kind, argument in steps:
         before = session.executing

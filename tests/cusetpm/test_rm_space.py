@@ -503,19 +503,34 @@ def test_a_clear_takes_the_objects_of_its_hierarchy_out_of_every_space(tpm: Mana
     assert user.list("objects") == [kept]
 
 
+@pytest.mark.parametrize("told", [False, True])
 @pytest.mark.parametrize("orderly", [False, True])
-def test_a_reset_leaves_in_a_space_what_the_tpm_would_still_load(machine: Machine, orderly: bool) -> None:
-    """Contexts survive a TPM Resume and die with a TPM Reset; what was not saved is gone either way."""
+def test_a_reset_leaves_in_a_space_what_the_tpm_would_still_load(
+    machine: Machine, orderly: bool, told: bool
+) -> None:
+    """Contexts survive a TPM Resume and die with a TPM Reset; what was not saved is gone either way.
+
+    The manager sees the Startup, or is *told* of the power and somebody else sends the Startup.
+    """
     tpm = Managed(machine.execute)
     user = tpm.open()
     handles = [key(user, i) for i in range(PLACES + 1)]
     session = policy(user)
     if orderly:
         tpm.raw.run(Shutdown(TPM_SU_STATE))
+    last = key(user, 9)
     machine.power_cycle()
     with refused(TPM_RC_INITIALIZE):
         mac(user, handles[0])
-    user.run(Startup(TPM_SU_STATE if orderly else TPM_SU_CLEAR))
+    startup = Startup(TPM_SU_STATE if orderly else TPM_SU_CLEAR)
+    if told:
+        tpm.manager.lose()
+        machine.client.run(startup)
+        key(tpm.open(), 8)  # It gets a place that the manager might believe to be that of `last`.
+    else:
+        user.run(startup)
+    with not_executed(errno.EINVAL, TPM_RC_REFERENCE_H0):
+        mac(user, last)
     assert user.list("objects") == (handles[::-1] if orderly else [])
     assert usable(user, session) == orderly
     assert mac(user, key(user, 7)) == expected(7)

@@ -1,22 +1,24 @@
-"""A character device /dev/tpmN through /dev/cuse, served by one blocking thread."""
+"""A character device /dev/tpmN or /dev/tpmrmN through /dev/cuse, served by one blocking thread."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import grp
 import logging
 import os
+import pwd
 import select
 import stat
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from cusetpm.devices.cuse.protocol import READ_BUFFER, Cancel, CuseProtocol, Execute
 from cusetpm.devices.process import is_dying
-from cusetpm.transport import Transport
+from cusetpm.devices.session import AnyDevice
+from cusetpm.transport import NotExecuted
 from hwtpm.errors import ProtocolError
 
 log = logging.getLogger(__name__)
@@ -25,52 +27,54 @@ CUSE: Final = "/dev/cuse"
 MAX_DEVICES: Final = 256
 """How many TPM devices the kernel itself numbers."""
 
-_IN_USE: Final = ("/dev", "/sys/class/cuse", "/sys/class/tpm", "/sys/class/misc")
+_IN_USE: Final = ("/dev", "/sys/class/cuse", "/sys/class/tpm", "/sys/class/tpmrm", "/sys/class/misc")
 _READY_S: Final = 10.0
+_MODE: Final = 0o660
+_USER: Final = "tss"
 
 
-def free_name() -> str:
-    """Return tpmN with the lowest N that no device has.  Raises OSError ENODEV if all are taken."""
+def free_number() -> int:
+    """Return the lowest N for which there is neither tpmN nor tpmrmN.  Raises OSError ENODEV without one."""
     for number in range(MAX_DEVICES):
-        name = f"tpm{number}"
-        if not any(os.path.lexists(f"{directory}/{name}") for directory in _IN_USE):
-            return name
+        if not _exists(f"tpm{number}") and not _exists(f"tpmrm{number}"):
+            return number
     raise OSError(errno.ENODEV, f"all names from tpm0 to tpm{MAX_DEVICES - 1} are taken", "/dev")
 
 
-class CuseDevice:
-    """A device node in front of *transport*, /dev/*name*; without a name, tpmN with N free.
+def _exists(name: str) -> bool:
+    return any(os.path.lexists(f"{directory}/{name}") for directory in _IN_USE)
 
-    Commands that take long run in a thread of their own, so that the device still answers.
+
+class CuseDevice:
+    """A device node /dev/*name* in front of *device*.
+
+    Its *numbers*, major and minor, are the kernel's choice unless they are given.  Commands that take long
+    run in a thread of their own, so that the device still answers.
     """
 
-    def __init__(self, name: str | None, transport: Transport) -> None:
+    def __init__(self, name: str, device: AnyDevice, numbers: tuple[int, int] = (0, 0)) -> None:
         self.name = name
-        self._transport = transport
+        self.path = f"/dev/{name}"
+        self._device = device
+        self._numbers = numbers
         self._fd = -1
         self._wake = -1
         self._thread: threading.Thread | None = None
-        self._workers: set[threading.Thread] = set()
+        self._workers: dict[threading.Thread, Execute] = {}
         self._cancelled: set[int] = set()  # Numbers of the requests whose commands have been asked to end.
         self._stopping = False
         self._lock = threading.Lock()  # Over the protocol, which workers report to.
         self._ready = threading.Event()
         self._made_node = False
 
-    @property
-    def path(self) -> str:
-        """Where the device is, once it has started."""
-        return f"/dev/{self.name}"
-
     def start(self) -> None:
-        """The device node exists and answers from now on.
+        """The device node exists and answers from now on, with the mode and owner that udev's rules give it.
 
         Raises OSError, with one clear line: ENODEV or EACCES if there is no /dev/cuse for this process,
-        EEXIST if the kernel refuses the name, ETIMEDOUT if it says nothing.
+        EEXIST if the kernel refuses the name or the numbers, ETIMEDOUT if it says nothing.
         """
-        chosen = self.name or free_name()
-        if self.name is not None and any(os.path.lexists(f"{directory}/{chosen}") for directory in _IN_USE):
-            raise OSError(errno.EEXIST, "a device of this name exists already", f"/dev/{chosen}")
+        if _exists(self.name):
+            raise OSError(errno.EEXIST, "a device of this name exists already", self.path)
         try:
             self._fd = os.open(CUSE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -78,16 +82,16 @@ class CuseDevice:
         except OSError as error:
             why = f"CUSE cannot be used: {error.strerror}"
             raise OSError(errno.EACCES if error.errno == errno.EPERM else error.errno, why, CUSE) from None
-        self.name = chosen
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._ready.clear()
         self._stopping = False
-        self._thread = threading.Thread(target=self._serve, name=f"cuse {chosen}", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=f"cuse {self.name}", daemon=True)
         self._thread.start()
         try:
             if not self._ready.wait(_READY_S):
                 raise OSError(errno.ETIMEDOUT, "the kernel does not answer", CUSE)
             self._find_node()
+            _permit(self.path)
         except OSError:
             self.stop()
             raise
@@ -103,8 +107,8 @@ class CuseDevice:
         os.eventfd_write(self._wake, 1)
         thread.join()
         self._stopping = True
-        self._transport.cancel()
-        for worker in list(self._workers):
+        for worker, execute in list(self._workers.items()):
+            execute.transport.cancel()
             worker.join()
         os.close(self._fd)  # The kernel removes the device with this.
         os.close(self._wake)
@@ -132,9 +136,8 @@ class CuseDevice:
 
     def _serve(self) -> None:
         """Answer the kernel until `stop`, or until it takes the device away."""
-        assert self.name is not None
         fd = self._fd
-        protocol = CuseProtocol(self.name, time.monotonic)
+        protocol = CuseProtocol(self.name, self._device, self._numbers)
         buffer = bytearray(READ_BUFFER)
         view = memoryview(buffer)
         # /dev/cuse is always writable: only reading waits, and together with the wake-up of stop().
@@ -172,25 +175,28 @@ class CuseDevice:
             self._ready.set()
 
     def _start(self, protocol: CuseProtocol, execute: Execute) -> None:
-        if not self._transport.takes_long(execute.command):
+        if not execute.transport.takes_long(execute.submit.command):
             self._execute(protocol, execute)
             return
         worker = threading.Thread(target=self._work, args=(protocol, execute), daemon=True)
-        self._workers.add(worker)
+        self._workers[worker] = execute
         worker.start()
 
     def _work(self, protocol: CuseProtocol, execute: Execute) -> None:
         try:
             self._execute(protocol, execute)
         finally:
-            self._workers.discard(threading.current_thread())
+            self._workers.pop(threading.current_thread())
             self._cancelled.discard(execute.unique)
 
     def _execute(self, protocol: CuseProtocol, execute: Execute) -> None:
         try:
-            response = self._transport.execute(
-                execute.command, execute.locality, lambda: self._stopping or execute.unique in self._cancelled
+            response = execute.transport.execute(
+                *execute.submit, lambda: self._stopping or execute.unique in self._cancelled
             )
+        except NotExecuted as refusal:
+            with self._lock:
+                replies = protocol.fail(execute, refusal.code)
         except Exception:
             log.exception("%s: a command failed", self.path)
             with self._lock:
@@ -204,7 +210,7 @@ class CuseDevice:
         # A signal that the client handles (Go sends itself SIGURG) must not spoil its command.
         if cancel.gone or is_dying(cancel.execute.tid):
             self._cancelled.add(cancel.execute.unique)
-            self._transport.cancel()
+            cancel.execute.transport.cancel()
 
     def _reply(self, replies: Sequence[bytes]) -> None:
         for reply in replies:
@@ -214,3 +220,17 @@ class CuseDevice:
                 # The client, or with ENODEV the device, has gone; a reading thread notices the latter.
                 if error.errno not in (errno.ENOENT, errno.ENODEV):
                     log.error("%s: a reply was refused: %s", self.path, error.strerror)
+
+
+def _permit(path: str) -> None:
+    """Give *path* the mode and owner that the udev rules for TPMs (Debian's tpm-udev) give it.
+
+    The user tss may use /dev/tpmN, and the whole group /dev/tpmrmN; on a machine without them, root alone.
+    """
+    user = group = 0
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwnam(_USER).pw_uid
+        if path.startswith("/dev/tpmrm"):
+            group = grp.getgrnam(_USER).gr_gid
+    os.chown(path, user, group)
+    os.chmod(path, _MODE)

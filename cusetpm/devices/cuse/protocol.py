@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from cusetpm.devices.cuse import abi
-from cusetpm.devices.session import TPM_BUFSIZE, Device, Session
+from cusetpm.devices.session import TPM_BUFSIZE, AnyDevice, Session, Submit
+from cusetpm.transport import Transport
 from hwtpm.errors import ProtocolError
 
 MAX_WRITE: Final = 2 * TPM_BUFSIZE
@@ -29,15 +30,15 @@ READ_BUFFER: Final = 2 * abi.FUSE_MIN_READ_BUFFER
 
 
 class Execute(NamedTuple):
-    """A command to execute.  *queued*: its write has returned already."""
+    """A command to execute, by *transport*.  *queued*: its write has returned already."""
 
     unique: int
     handle: int
     tid: int
     written: int
     queued: bool
-    command: bytes
-    locality: int
+    submit: Submit
+    transport: Transport
 
 
 class Cancel(NamedTuple):
@@ -53,17 +54,30 @@ class Cancel(NamedTuple):
 Action: TypeAlias = bytes | Execute | Cancel
 
 
-class CuseProtocol:
-    """One character device named *name*: at most one open file, as for the kernel's TPM devices."""
+class _File:
+    """An open file: a session and what CUSE needs beside it."""
 
-    def __init__(self, name: str, clock: Callable[[], float]) -> None:
+    __slots__ = ("executing", "poll_kh", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.executing: Execute | None = None
+        self.poll_kh: int | None = None  # whom to tell of a change
+
+
+class CuseProtocol:
+    """One character device named *name*, which opens *device*.
+
+    *numbers* are its major and minor; zeros leave them to the kernel.
+    """
+
+    def __init__(self, name: str, device: AnyDevice, numbers: tuple[int, int] = (0, 0)) -> None:
         self._name = name
-        self._device = Device(clock)
+        self._device = device
+        self._numbers = numbers
         self._initialised = False
-        self._handle = 0
-        self._session: Session | None = None
-        self._poll_kh: int | None = None
-        self._executing: Execute | None = None
+        self._handle = 0  # the one given out last
+        self._files: dict[int, _File] = {}
         self._requests: dict[int, Callable[[int, int, bytes], list[Action]]] = {
             abi.FUSE_OPEN: self._open,
             abi.FUSE_READ: self._read,
@@ -96,32 +110,26 @@ class CuseProtocol:
 
     def finish(self, execute: Execute, response: bytes) -> list[bytes]:
         """Take the response to *execute*."""
-        if execute is self._executing:
-            self._executing = None
-            if self._session is not None:
-                self._session.response(response)
+        file = self._executed(execute)
+        if file is not None:
+            file.session.response(response)
         replies = [] if execute.queued else [_reply(execute.unique, abi.WRITE_OUT.pack(execute.written, 0))]
-        return replies + self._wake()
+        return replies + _wake(file)
 
     def fail(self, execute: Execute, code: int) -> list[bytes]:
-        """Take errno *code* as the outcome of *execute*: the TPM is gone."""
-        if execute is self._executing:
-            self._executing = None
-            if self._session is not None:
-                self._session.failed(code, queued=execute.queued)
+        """Take errno *code* as the outcome of *execute*: the TPM is gone, or the command was not executed."""
+        file = self._executed(execute)
+        if file is not None:
+            file.session.failed(code, queued=execute.queued)
         replies = [] if execute.queued else [_error(execute.unique, code)]
-        return replies + self._wake()
+        return replies + _wake(file)
 
-    def _wake(self) -> list[bytes]:
-        """Return the notification that makes the kernel poll again, if somebody polls."""
-        if self._poll_kh is None:
-            return []
-        body = abi.NOTIFY_POLL_WAKEUP_OUT.pack(self._poll_kh)
-        self._poll_kh = None
-        return [abi.OUT_HEADER.pack(abi.OUT_HEADER.size + len(body), abi.FUSE_NOTIFY_POLL, 0) + body]
-
-    def _find(self, handle: int) -> Session | None:
-        return self._session if handle == self._handle else None
+    def _executed(self, execute: Execute) -> _File | None:
+        """Return the file whose command *execute* was, unless it has been closed meanwhile."""
+        file = self._files.get(execute.handle)
+        if file is not None:
+            file.executing = None
+        return file
 
     def _init(self, unique: int, body: bytes) -> bytes:
         if len(body) < abi.CUSE_INIT_IN.size:
@@ -131,18 +139,18 @@ class CuseProtocol:
             raise ProtocolError(f"the kernel speaks FUSE {major}.{minor}, which has no known CUSE")
         self._initialised = True
         minor = min(minor, abi.FUSE_KERNEL_MINOR_VERSION)
-        # Device numbers of zero: the kernel chooses.
-        out = abi.CUSE_INIT_OUT.pack(major, minor, 0, 0, TPM_BUFSIZE, MAX_WRITE, 0, 0)
+        out = abi.CUSE_INIT_OUT.pack(major, minor, 0, 0, TPM_BUFSIZE, MAX_WRITE, *self._numbers)
         return _reply(unique, out + b"DEVNAME=" + self._name.encode() + b"\0")
 
     def _open(self, unique: int, tid: int, body: bytes) -> list[Action]:
         if len(body) < abi.OPEN_IN.size:
             return [_error(unique, errno.EINVAL)]
         try:
-            self._session = self._device.open()
+            session = self._device.open()
         except OSError as error:
             return [_error(unique, error.errno or errno.EIO)]
         self._handle += 1
+        self._files[self._handle] = _File(session)
         flags = abi.FOPEN_DIRECT_IO | abi.FOPEN_NONSEEKABLE
         return [_reply(unique, abi.OPEN_OUT.pack(self._handle, flags, 0))]
 
@@ -153,62 +161,70 @@ class CuseProtocol:
         data = body[abi.WRITE_IN.size :]
         if len(data) != size:
             return [_error(unique, errno.EINVAL)]
-        session = self._find(handle)
-        if session is None:
+        file = self._files.get(handle)
+        if file is None:
             return [_error(unique, errno.EBADF)]
         try:
-            submit = session.write(data)
+            submit = file.session.write(data)
         except OSError as error:
             return [_error(unique, error.errno or errno.EIO)]
         queued = bool(flags & os.O_NONBLOCK)
-        execute = Execute(unique, handle, tid, size, queued, submit.command, submit.locality)
-        self._executing = execute
+        execute = Execute(unique, handle, tid, size, queued, submit, file.session.transport)
+        file.executing = execute
         return [_reply(unique, abi.WRITE_OUT.pack(size, 0)), execute] if queued else [execute]
 
     def _read(self, unique: int, tid: int, body: bytes) -> list[Action]:
         if len(body) < abi.READ_IN.size:
             return [_error(unique, errno.EINVAL)]
         handle, _, size, _, _, _, _ = abi.READ_IN.unpack_from(body)
-        session = self._find(handle)
-        if session is None:
+        file = self._files.get(handle)
+        if file is None:
             return [_error(unique, errno.EBADF)]
         try:
-            data = session.read(size)
+            data = file.session.read(size)
         except OSError as error:
             return [_error(unique, error.errno or errno.EIO)]
-        return [_reply(unique, data), *(self._wake() if data else ())]
+        return [_reply(unique, data), *(_wake(file) if data else ())]
 
     def _poll(self, unique: int, tid: int, body: bytes) -> list[Action]:
         if len(body) < abi.POLL_IN.size:
             return [_error(unique, errno.EINVAL)]
         handle, kh, flags, _ = abi.POLL_IN.unpack_from(body)
-        session = self._find(handle)
-        if session is None:
+        file = self._files.get(handle)
+        if file is None:
             return [_error(unique, errno.EBADF)]
         if flags & abi.FUSE_POLL_SCHEDULE_NOTIFY:
-            self._poll_kh = kh
-        return [_reply(unique, abi.POLL_OUT.pack(session.poll(), 0))]
+            file.poll_kh = kh
+        return [_reply(unique, abi.POLL_OUT.pack(file.session.poll(), 0))]
 
     def _release(self, unique: int, tid: int, body: bytes) -> list[Action]:
         if len(body) < abi.RELEASE_IN.size:
             return [_error(unique, errno.EINVAL)]
-        session = self._find(abi.RELEASE_IN.unpack_from(body)[0])
-        if session is None:
+        file = self._files.pop(abi.RELEASE_IN.unpack_from(body)[0], None)
+        if file is None:
             return [_error(unique, errno.EBADF)]
-        session.release()
-        self._session = None
-        self._poll_kh = None
-        execute, self._executing = self._executing, None
-        return [_reply(unique), *([Cancel(execute, gone=True)] if execute is not None else ())]
+        file.session.release()
+        return [_reply(unique), *([Cancel(file.executing, gone=True)] if file.executing is not None else ())]
 
     def _interrupt(self, unique: int, tid: int, body: bytes) -> list[Action]:
         """An interrupt has no reply; what it interrupts is answered in its own time."""
         if len(body) < abi.INTERRUPT_IN.size:
             return []
-        execute = self._executing
-        if execute is None or execute.queued or execute.unique != abi.INTERRUPT_IN.unpack_from(body)[0]:
-            return []
-        return [Cancel(execute, gone=False)]
+        (interrupted,) = abi.INTERRUPT_IN.unpack_from(body)
+        for file in self._files.values():
+            execute = file.executing
+            if execute is not None and not execute.queued and execute.unique == interrupted:
+                return [Cancel(execute, gone=False)]
+        return []
+
+
+def _wake(file: _File | None) -> list[bytes]:
+    """Return the notification that makes the kernel poll *file* again, if somebody polls it."""
+    if file is None or file.poll_kh is None:
+        return []
+    body = abi.NOTIFY_POLL_WAKEUP_OUT.pack(file.poll_kh)
+    file.poll_kh = None
+    return [abi.OUT_HEADER.pack(abi.OUT_HEADER.size + len(body), abi.FUSE_NOTIFY_POLL, 0) + body]
 
 
 def _reply(unique: int, body: bytes = b"") -> bytes:
