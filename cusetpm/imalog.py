@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Final
 
-from cusetpm.measure import BadLog, DoesNotFit, ima, imaverify, tpm
+from cusetpm.measure import BadLog, DoesNotFit, ima, imaverify
 from cusetpm.measure.pcr import Given, Values, bank_name, bank_of
-from hwtpm.client import Client
+from cusetpm.measure.tpm import Tpm
 from hwtpm.crypto import hashes, ids
 
 _BOOT_PCRS: Final = range(10)
@@ -22,7 +22,7 @@ _CHUNK: Final = 1 << 20
 _SIGNATURES: Final = (("security.ima", b"\x03"), ("security.ima", b"\x06"), ("security.evm", b"\x05"))
 
 
-def measure(client: Client, path: str, files: Iterable[str], *, template: str, hash_name: str,
+def measure(tpm: Tpm, path: str, files: Iterable[str], *, template: str, hash_name: str,
             form: ima.Format | None) -> list[bytes]:
     """Return the lines of the new entries of the list at *path*; PCR 10 contains them in every bank.
 
@@ -41,14 +41,14 @@ def measure(client: Client, path: str, files: Iterable[str], *, template: str, h
             raise BadLog(f"the list is in the {measurements.format} format")
         if measurements.alg != ids.SHA1:
             raise BadLog("only lists with SHA-1 template digests can be continued")
-        values = tpm.read(client, {*_BOOT_PCRS, ima.PCR})
+        values = tpm.read({*_BOOT_PCRS, ima.PCR})
         banks = sorted(alg for alg, index in values if index == ima.PCR)
         if old:
             imaverify.verify(measurements, Given(values, "the TPM"))
         else:
             _check_unused(values)
             new.insert(0, _boot_aggregate(values, template, hash_name))
-        return list(_append(client, file, measurements, new, banks))
+        return list(_append(tpm, file, measurements, new, banks))
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def _locked(path: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def _append(client: Client, file: BinaryIO, measurements: ima.MeasurementList, new: Iterable[ima.Entry],
+def _append(tpm: Tpm, file: BinaryIO, measurements: ima.MeasurementList, new: Iterable[ima.Entry],
             banks: list[int]) -> Iterator[bytes]:
     # The kernel knows an entry by its template digest, too.
     known = {entry.digest for entry in measurements.entries}
@@ -75,7 +75,7 @@ def _append(client: Client, file: BinaryIO, measurements: ima.MeasurementList, n
             _write(file, line if measurements.format == "ascii" else ima.encode(entry, measurements.order))
             covered = entry.hashed(measurements.order)
             assert covered is not None
-            tpm.extend(client, entry.pcr, {alg: hashes.digest(alg, covered) for alg in banks})
+            tpm.extend(entry.pcr, {alg: hashes.digest(alg, covered) for alg in banks})
         except BaseException:
             os.ftruncate(file.fileno(), end)
             raise

@@ -40,8 +40,8 @@ def measure(device: str | None, socket: str | None, path: Path, template: str, h
     from cusetpm import imalog
 
     chosen = hash_name or ("sha1" if template == "ima" else "sha256")
-    with connected(Source(device, socket)) as client, failures(str(path)):
-        lines = imalog.measure(client, str(path), files, template=template, hash_name=chosen,
+    with connected(Source(device, socket)) as tpm, failures(str(path)):
+        lines = imalog.measure(tpm, str(path), files, template=template, hash_name=chosen,
                                form=form)  # type: ignore[arg-type]
     click.echo(b"".join(lines), nl=False)
 

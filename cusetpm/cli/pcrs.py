@@ -14,7 +14,7 @@ from cusetpm.cli.failure import Disagreement, Failure, os_failures
 
 if TYPE_CHECKING:
     from cusetpm.measure.pcr import Pcr, Target
-    from hwtpm.client import Client
+    from cusetpm.measure.tpm import Tpm
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -106,21 +106,24 @@ def failures(subject: str) -> Iterator[None]:
 
 
 @contextmanager
-def connected(source: Source) -> Iterator[Client]:
-    """Give a client of the TPM that the options or the environment name."""
+def connected(source: Source) -> Iterator[Tpm]:
+    """Give the TPM that the options or the environment name."""
     from os import urandom
 
+    from cusetpm.measure.tpm import Tpm12, connect
     from cusetpm.tpmfile import TpmFile
-    from hwtpm.client import Client
     from hwtpm.errors import ProtocolError, TpmError
     from hwtpm.tpm2.types.constants import rc_name
 
     path = _tpm(source)
+    tpm: Tpm | None = None
     try:
-        with os_failures(), TpmFile(path) as tpm:
-            yield Client(tpm.execute, urandom)
+        with os_failures(), TpmFile(path) as file:
+            tpm = connect(file.execute, urandom)
+            yield tpm
     except TpmError as error:
-        raise Failure(f"{path}: the TPM answers {rc_name(error.rc)}") from error
+        name = f"code {error.rc}" if isinstance(tpm, Tpm12) else rc_name(error.rc)
+        raise Failure(f"{path}: the TPM answers {name}") from error
     except ProtocolError as error:
         raise Failure(f"{path}: {error}") from error
 
@@ -140,7 +143,6 @@ def _tpm(source: Source) -> str:
 
 def target(source: Source, indices: Iterable[int]) -> Target:
     """Return what to compare with: a quote, values, or the PCRs *indices* of a TPM."""
-    from cusetpm.measure import tpm
     from cusetpm.measure.pcr import Given
 
     if source.quote is not None:
@@ -149,8 +151,8 @@ def target(source: Source, indices: Iterable[int]) -> Target:
         raise click.UsageError("--signature, --key, --nonce and --pcrs belong to --quote")
     if source.pcr:
         return Given(dict(source.pcr), "--pcr")
-    with connected(source) as client:
-        return Given(tpm.read(client, indices), "the TPM")
+    with connected(source) as tpm:
+        return Given(tpm.read(indices), "the TPM")
 
 
 def _quote(source: Source) -> Target:

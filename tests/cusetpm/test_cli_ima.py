@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import tpm12
+from tests.support.served import served
+
 VECTORS = Path(__file__).parents[1] / "vectors"
 CUSETPM = [sys.executable, "-I", "-m", "cusetpm"]
 LISTS = json.loads((VECTORS / "ima_linux.json").read_text())
@@ -171,6 +174,20 @@ def test_a_tpm_that_is_not_there_or_does_not_answer_is_named(tmp_path: Path, ker
     started = run("run", "--front-end", "socket", "--startup", "none", "--", *CUSETPM, "ima", "verify",
                   kernel_list)
     assert "the TPM answers TPM_RC_INITIALIZE" in refusal(started)
+
+
+def test_a_tpm_1_2_is_measured_into_and_verified_with_alike(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    machine = tpm12.started()
+    with served(machine.execute, tmp_path) as socket:
+        measured = run("ima", "measure", "--list", tmp_path / "list", "--socket", socket, tmp_path / "file")
+        done = run("ima", "verify", tmp_path / "list", CUSETPM_SOCKET=socket)
+    assert (measured.returncode, done.returncode, done.stderr) == (0, 0, "")
+    assert done.stdout.splitlines()[0] == (
+        f"{tmp_path}/list: 2 entries (binary), of which 2 fit sha1:10 of the TPM")
+    with served(tpm12.Machine().execute, tmp_path) as socket:
+        done = run("ima", "verify", tmp_path / "list", CUSETPM_SOCKET=socket)
+    assert f"{socket}: the TPM answers code 38" in refusal(done)  # TPM_INVALID_POSTINIT
 
 
 def test_the_command_line_goes_before_the_environment(kernel_list: Path) -> None:

@@ -5,27 +5,34 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-import threading
 from pathlib import Path
 
 import pytest
 
 from cusetpm import imalog
-from cusetpm.devices.rawsocket import RawSocket
-from cusetpm.measure import BadLog, DoesNotFit, ima, imaverify, tpm
+from cusetpm.measure import BadLog, DoesNotFit, ima, imaverify
 from cusetpm.measure.pcr import Given, bank_of
+from cusetpm.measure.tpm import Tpm, connect
 from cusetpm.tpmfile import TpmFile
-from cusetpm.transport import Cancelled
-from hwtpm.client import Client
 from hwtpm.crypto import ids
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.types.constants import TPM_CC_PCR_Extend
-from tests.support.tpm2 import Machine, started
+from hwtpm.tpm12.types.ordinals import TPM_ORD_Extend
+from tests.support import tpm2, tpm12
+from tests.support.served import served
+
+Machine = tpm2.Machine | tpm12.Machine
+_BANKS = {tpm2.Machine: 3, tpm12.Machine: 1}
 
 
-@pytest.fixture
-def machine() -> Machine:
-    return started()
+@pytest.fixture(params=[tpm2, tpm12], ids=["2.0", "1.2"])
+def machine(request: pytest.FixtureRequest) -> Machine:
+    """A TPM of each family after its Startup."""
+    return request.param.started()
+
+
+def tpm_of(machine: Machine) -> Tpm:
+    return connect(machine.execute, os.urandom)
 
 
 @pytest.fixture
@@ -37,14 +44,15 @@ def files(tmp_path: Path) -> list[str]:
 
 def measure(machine: Machine, path: Path, *files: str, template: str = "ima-ng", hash_name: str = "sha256",
             form: ima.Format | None = None) -> list[bytes]:
-    return imalog.measure(machine.client, str(path), files, template=template, hash_name=hash_name, form=form)
+    tpm = tpm_of(machine)
+    return imalog.measure(tpm, str(path), files, template=template, hash_name=hash_name, form=form)
 
 
 def verified(machine: Machine, path: Path) -> ima.MeasurementList:
     """Return the list at *path*, which fits the TPM."""
     found = ima.parse(path.read_bytes())
-    values = tpm.read(machine.client, range(11))
-    assert len(values) == 3 * 11
+    values = tpm_of(machine).read(range(11))
+    assert len(values) == _BANKS[type(machine)] * 11
     assert imaverify.verify(found, Given(values, "the TPM")).used == len(found.entries)
     return found
 
@@ -70,10 +78,13 @@ def test_the_list_and_pcr_10_of_every_bank_contain_each_file(
     ("sha384", "sha384"), ("sha512", "sha256"), ("sha1", "sha1")])
 def test_the_boot_aggregate_is_of_the_bank_of_the_hash_or_of_sha256(
         machine: Machine, tmp_path: Path, files: list[str], hash_name: str, bank: str) -> None:
+    if isinstance(machine, tpm12.Machine):
+        bank = "sha1"
+    tpm = tpm_of(machine)
     for index in 3, 9:
-        tpm.extend(machine.client, index, {ids.SHA1: bytes(20), ids.SHA256: bytes(32), ids.SHA384: bytes(48)})
+        tpm.extend(index, {alg: bytes(len(value)) for (alg, _), value in tpm.read([index]).items()})
     measure(machine, tmp_path / "list", files[0], hash_name=hash_name)
-    values = tpm.read(machine.client, range(10))
+    values = tpm.read(range(10))
     covered = b"".join(values[bank_of(bank), index] for index in range(8 if bank == "sha1" else 10))
     first = verified(machine, tmp_path / "list").entries[0]
     assert first.file_digest == (bank, hashlib.new(bank, covered).digest())
@@ -130,7 +141,7 @@ def test_a_file_that_cannot_be_measured_stops_everything_before_it_begins(
         measure(machine, tmp_path / "list", files[0], str(tmp_path / name))
     assert caught.value.filename == str(tmp_path / name)
     assert not (tmp_path / "list").exists()
-    assert not any(tpm.read(machine.client, [10])[ids.SHA1, 10])
+    assert not any(tpm_of(machine).read([10])[ids.SHA1, 10])
 
 
 def test_a_new_list_for_a_pcr_that_was_extended_is_refused(
@@ -145,10 +156,12 @@ def test_a_list_that_does_not_fit_the_tpm_is_not_continued(
     path = tmp_path / "list"
     measure(machine, path, files[0])
     before = path.read_bytes()
+    another = tpm2.started() if isinstance(machine, tpm2.Machine) else tpm12.started()
     with pytest.raises(DoesNotFit, match=r"entry 1 \(boot_aggregate\) is the first that is not in sha1:10"):
-        measure(started(b"another TPM"), path, files[1])
-    tpm.extend(machine.client, 10, {ids.SHA1: bytes(20)})
-    with pytest.raises(DoesNotFit, match=r"sha1:10 would be .*; sha256:10,? ?.*fits"):
+        measure(another, path, files[1])
+    tpm_of(machine).extend(10, {ids.SHA1: bytes(20)})
+    also = "; sha256:10 sha384:10 fits$" if isinstance(machine, tpm2.Machine) else "by itself$"
+    with pytest.raises(DoesNotFit, match=f"^sha1:10 would be .*{also}"):
         measure(machine, path, files[1])
     assert path.read_bytes() == before
 
@@ -159,15 +172,15 @@ def test_an_entry_that_the_tpm_refuses_is_not_in_the_list(
 
     def refusing(command: bytes) -> bytes:
         nonlocal extends
-        if command[6:10] == TPM_CC_PCR_Extend.to_bytes(4, "big"):
+        if int.from_bytes(command[6:10], "big") in (TPM_CC_PCR_Extend, TPM_ORD_Extend):
             extends += 1
             if extends == 3:
-                return bytes.fromhex("80010000000a00000907")
+                return bytes.fromhex("80010000000a00000907" if command[0] else "00c40000000a00000007")
         return machine.execute(command)
 
     path = tmp_path / "list"
     with pytest.raises(TpmError):
-        imalog.measure(Client(refusing, os.urandom), str(path), files, template="ima-ng", hash_name="sha256",
+        imalog.measure(connect(refusing, os.urandom), str(path), files, template="ima-ng", hash_name="sha256",
                        form=None)
     assert len(verified(machine, path).entries) == 2
     measure(machine, path, *files)
@@ -181,26 +194,9 @@ def test_garbage_is_not_continued(machine: Machine, tmp_path: Path, files: list[
     assert (tmp_path / "list").read_bytes() == b"garbage"
 
 
-class Shared:
-    """A `Transport` to a machine."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine, self._lock = machine, threading.Lock()
-
-    def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
-        with self._lock:
-            return self._machine.execute(command)
-
-    def cancel(self) -> None:
-        pass
-
-    def takes_long(self, command: bytes) -> bool:
-        return False
-
-
 def _measure_elsewhere(path: str, file: str, socket: str) -> None:
     with TpmFile(socket) as file_of_tpm:
-        imalog.measure(Client(file_of_tpm.execute, os.urandom), path, [file], template="ima-ng",
+        imalog.measure(connect(file_of_tpm.execute, os.urandom), path, [file], template="ima-ng",
                        hash_name="sha256", form=None)
 
 
@@ -208,18 +204,14 @@ def test_several_processes_may_continue_one_list_at_once(tmp_path: Path, machine
     names = [tmp_path / str(number) for number in range(6)]
     for name in names:
         name.write_text(name.name)
-    socket = RawSocket(tmp_path / "sock", Shared(machine))
-    socket.start()
-    try:
-        spawn = multiprocessing.get_context("spawn")
-        running = [spawn.Process(target=_measure_elsewhere, args=(
-            str(tmp_path / "list"), str(name), str(tmp_path / "sock"))) for name in names]
+    spawn = multiprocessing.get_context("spawn")
+    with served(machine.execute, tmp_path) as socket:
+        running = [spawn.Process(target=_measure_elsewhere, args=(str(tmp_path / "list"), str(name), socket))
+                   for name in names]
         for process in running:
             process.start()
         for process in running:
             process.join()
             assert process.exitcode == 0
-    finally:
-        socket.stop()
     found = verified(machine, tmp_path / "list")
     assert {e.name for e in found.entries[1:]} == {os.fsencode(name) for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import struct
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cusetpm.measure import BadLog, DoesNotFit, tcgevents, tcglog, tcgverify, tpm
+from cusetpm.measure import BadLog, DoesNotFit, tcgevents, tcglog, tcgverify
 from cusetpm.measure.pcr import Given, Values, bank_of, extended, parse_value
 from cusetpm.measure.tcglog import EV_EFI_HCRTM_EVENT, EV_NO_ACTION, STARTUP_LOCALITY, Event, Log
+from cusetpm.measure.tpm import connect
 from hwtpm.crypto import hashes, ids
 from hwtpm.tpm2.requests.startup import Startup
 from hwtpm.tpm2.types.constants import TPM_SU_CLEAR
@@ -122,7 +124,7 @@ def test_a_tpm_that_was_started_from_locality_3_has_that_in_pcr_0() -> None:
     machine = make_engine()
     machine.locality = 3
     machine.run(Startup(TPM_SU_CLEAR))
-    values = tpm.read(machine.client, range(24))
+    values = connect(machine.execute, os.urandom).read(range(24))
     log = agile(no_action(STARTUP_LOCALITY + b"\x03"))
     assert tcgverify.verify(log, as_target(values)) == [(alg, 0) for alg in BANKS]
 

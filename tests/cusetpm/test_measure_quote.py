@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cusetpm.measure import BadLog, DoesNotFit, ima, imaverify, quote, tpm
+from cusetpm.measure import BadLog, DoesNotFit, ima, imaverify, quote
 from cusetpm.measure.pcr import Pcr, Values
+from cusetpm.measure.tpm import connect
 from hwtpm.client import Password
 from hwtpm.crypto import hashes, ids
 from hwtpm.tpm2.requests.attestation import GetTime, Quote
@@ -52,13 +53,14 @@ class Quoted:
 
     def __init__(self, *names: str) -> None:
         self.machine: Machine = started()
+        self.tpm = connect(self.machine.execute, os.urandom)
         self.entries = [ima.make("ima-ng", "sha256", hashes.digest(ids.SHA256, n.encode()), n.encode())
                         for n in names]
         for entry in self.entries:
             covered = entry.hashed("little")
             assert covered is not None
-            tpm.extend(self.machine.client, 10,
-                       {alg: hashes.digest(alg, covered) for alg in (ids.SHA1, ids.SHA256, ids.SHA384)})
+            self.tpm.extend(10, {alg: hashes.digest(alg, covered)
+                                 for alg in (ids.SHA1, ids.SHA256, ids.SHA384)})
 
     def files(self, areas: keys.Areas = KEYS["ecdsa"],
               selection: list[TPMS_PCR_SELECTION] = SHA256_10) -> tuple[bytes, bytes, bytes]:
@@ -69,7 +71,7 @@ class Quoted:
         return made.quoted, encode(made.signature), public_of(areas)
 
     def values(self, *indices: int) -> Values:
-        return tpm.read(self.machine.client, indices)
+        return self.tpm.read(indices)
 
 
 def public_of(areas: keys.Areas) -> bytes:
@@ -139,7 +141,7 @@ def test_several_banks_and_pcrs_in_one_quote() -> None:
     found = quote.read(*quoted.files(selection=everything))
     # PCRs that no list speaks of are as after a reset, those of dynamic launch too.
     assert imaverify.verify(entries, found).compared == [(ids.SHA256, 10), (ids.SHA1, 10)]
-    tpm.extend(quoted.machine.client, 7, {ids.SHA256: bytes(31) + b"\1"})
+    quoted.tpm.extend(7, {ids.SHA256: bytes(31) + b"\1"})
     found = quote.read(*quoted.files(selection=everything))
     with pytest.raises(DoesNotFit, match="are not what the quote over sha1:0-23 sha256:0-23 has"):
         imaverify.verify(entries, found)
