@@ -77,9 +77,10 @@ def _candidates(start: mpz) -> Iterator[mpz]:
 def rounds(bits: int) -> int:
     """Return how many Miller-Rabin rounds a prime factor of *bits* bits takes (FIPS 186-5, Table B.1).
 
-    The value for 512 bits is that of FIPS 186-4, Table C.3: the newer table knows no such keys.
+    The value for 512 bits is that of FIPS 186-4, Table C.3: the newer table knows no such keys.  For fewer
+    bits it is that of the Handbook of Applied Cryptography, Table 4.4, for an error below 2**-80.
     """
-    return 4 if bits >= 1536 else 5 if bits >= 1024 else 7
+    return 4 if bits >= 1536 else 5 if bits >= 1024 else 7 if bits >= 512 else 12
 
 
 def is_probable_prime(n: int, entropy: Entropy, count: int) -> bool:
@@ -107,10 +108,10 @@ def is_probable_prime(n: int, entropy: Entropy, count: int) -> bool:
 def generate_prime(bits: int, e: int, entropy: Entropy, cancelled: Callable[[], bool]) -> int:
     """Return a probable prime of *bits* bits, its two highest bits set, p-1 coprime to *e*.
 
-    *bits* is a multiple of 8 of at least 512.  Searches upward from a random number and starts
+    *bits* is a multiple of 8 of at least 256.  Searches upward from a random number and starts
     anew after each window.  Cancelled when *cancelled* says so.
     """
-    if bits % 8 or bits < 512:
+    if bits % 8 or bits < 256:
         raise OutOfRange(f"a prime of {bits} bits")
     gmpy2.get_context().allow_release_gil = True
     while True:
@@ -129,11 +130,11 @@ def generate_prime(bits: int, e: int, entropy: Entropy, cancelled: Callable[[], 
 def generate_rsa(bits: int, e: int, entropy: Entropy, cancelled: Callable[[], bool]) -> tuple[int, int]:
     """Return the primes (p, q) of a new RSA key with a modulus of exactly *bits* bits (Part 1, 43.8.3).
 
-    *bits* is a multiple of 16 of at least 1024 and *e* odd.  The primes differ by more than
+    *bits* is a multiple of 16 of at least 512 and *e* odd.  The primes differ by more than
     2**(bits/2 - 100), and the private exponent is at least 2**(bits/2).  Cancelled when
     *cancelled* says so; OutOfRange for a size or an exponent that cannot be.
     """
-    if bits % 16 or bits < 1024:
+    if bits % 16 or bits < 512:
         raise OutOfRange(f"an RSA modulus of {bits} bits")
     if e < 3 or not e & 1:
         raise OutOfRange("an RSA public exponent that is even or less than three")

@@ -15,14 +15,15 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes as library_hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed
 
 from hwtpm.crypto import hashes, ids, oaep
 from hwtpm.crypto.errors import BadKey, BadPadding, BadSignature, OutOfRange, UnsupportedAlgorithm
 
 Entropy = Callable[[int], bytes]
 """Gives as many octets as it is asked for."""
-KEY_BITS: Final = (1024, 2048, 3072, 4096)
+KEY_BITS: Final = (512, 1024, 2048, 3072, 4096)
+"""What any family of TPMs has; 512 bits are of TPM 1.2 only (its Part 2, 10.1.1)."""
 DEFAULT_EXPONENT: Final = 65537
 """The public exponent that a zero in TPMS_RSA_PARMS stands for (Part 2, 12.2.3.5)."""
 
@@ -265,6 +266,15 @@ class RsaPrivate(RsaPublic):
             return key.sign(digest, _V15, method)
         except ValueError as error:
             raise OutOfRange(f"RSASSA: {error}") from None
+
+    def sign_block(self, data: bytes) -> bytes:
+        """Return the RSASSA-PKCS1-v1.5 signature over *data* itself, which is there in place of a DigestInfo.
+
+        OutOfRange when *data* is longer than the modulus less 11 octets.
+        """
+        if len(data) > self.size - 11:
+            raise OutOfRange(f"a message of {len(data)} octets is too long for PKCS #1")
+        return self._library_private().sign(data, _V15, NoDigestInfo())
 
     def sign_pss(self, alg: int, digest: bytes) -> bytes:
         """Return the RSASSA-PSS signature over *digest*, with the salt of `salt_size` (43.7).

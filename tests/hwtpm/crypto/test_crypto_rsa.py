@@ -89,6 +89,31 @@ def test_pkcs1_signature_is_the_encoding_of_rfc_8017(key: rsa.RsaPrivate, alg: i
     assert key.sign_pkcs1(alg, digest) == key.raw_private(encoded)
 
 
+def test_block_signature_is_the_padded_block(key: rsa.RsaPrivate) -> None:
+    """The scheme TPM_SS_RSASSAPKCS1v15_DER of TPM 1.2: the caller gives what is signed, whole."""
+    for data in (b"", b"\0data", bytes(key.size - 11)):
+        padded = b"\0\x01" + b"\xff" * (key.size - 3 - len(data)) + b"\0" + data
+        assert key.raw(key.sign_block(data)) == padded
+    with pytest.raises(OutOfRange):
+        key.sign_block(bytes(key.size - 10))
+
+
+def test_a_key_of_512_bits_signs_and_decrypts_what_fits() -> None:
+    """TPM 1.2 has such keys (its Part 2, 10.1.1)."""
+    key = make(512)
+    digest = hashlib.sha1(b"message").digest()
+    key.verify_pkcs1(ids.SHA1, digest, key.sign_pkcs1(ids.SHA1, digest))
+    with pytest.raises(OutOfRange):
+        key.sign_pkcs1(ids.SHA384, bytes(48))
+    assert key.raw(key.sign_block(bytes(53)))[-54:] == bytes(54)
+    limit = rsa.max_oaep_message(key.size, ids.SHA1)
+    assert limit == 22
+    assert key.decrypt_oaep(ids.SHA1, b"TCPA", key.encrypt_oaep(ids.SHA1, b"TCPA", bytes(22))) == bytes(22)
+    with pytest.raises(OutOfRange):
+        key.encrypt_oaep(ids.SHA1, b"TCPA", bytes(23))
+    assert key.decrypt_pkcs1(key.encrypt_pkcs1(bytes(53))) == bytes(53)
+
+
 @pytest.mark.parametrize("alg", hashes.ALGORITHMS)
 def test_pss_salt_is_the_largest_that_fips_186_5_allows(key: rsa.RsaPrivate, alg: int) -> None:
     digest = hashes.digest(alg, b"message")
@@ -247,7 +272,7 @@ def test_key_parts_that_do_not_belong_together_are_refused(key2048: rsa.RsaPriva
         with pytest.raises(BadKey):
             rsa.RsaPrivate(n, bad)
     assert rsa.RsaPrivate(n, q).raw_private(b"\x05") == key2048.raw_private(b"\x05")
-    for bits in (1016, 2040, 2056):
+    for bits in (504, 1016, 2040, 2056):
         with pytest.raises(BadKey):
             rsa.RsaPublic((1 << bits) - 1)
     with pytest.raises(BadKey):
@@ -293,7 +318,7 @@ def test_private_key_shows_no_secret(key2048: rsa.RsaPrivate) -> None:
     assert repr(key2048) == "<RSA private key of 2048 bits>"
 
 
-@pytest.mark.parametrize("bits", [1024, 2048])
+@pytest.mark.parametrize("bits", [512, 1024, 2048])
 @pytest.mark.parametrize("e", [3, 65537])
 def test_generated_primes_make_a_key_by_the_rules(bits: int, e: int) -> None:
     """FIPS 186-5, A.1.3, checked by trial division and Fermat tests of this test's own."""
@@ -349,6 +374,6 @@ def test_miller_rabin_knows_primes_and_strong_pseudoprimes() -> None:
 
 def test_impossible_keys_are_refused() -> None:
     entropy = drbg.CtrDrbg(b"s").generate
-    for bits, e in ((512, 65537), (1032, 65537), (1024, 1), (1024, 65536)):
+    for bits, e in ((496, 65537), (1032, 65537), (1024, 1), (1024, 65536)):
         with pytest.raises(OutOfRange):
             primes.generate_rsa(bits, e, entropy, never)
