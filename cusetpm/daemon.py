@@ -26,17 +26,11 @@ from cusetpm.transport import Cancelled
 from hwtpm.chip import Chip
 from hwtpm.client import Client
 from hwtpm.errors import ProtocolError, StateError, TpmError
+from hwtpm.family import Family, family, response_code
 from hwtpm.tis.driver import Driver
 from hwtpm.tis.mmio import ModelWindow
-from hwtpm.tpm2.dispatch import error_response
-from hwtpm.tpm2.requests.startup import Shutdown, Startup
-from hwtpm.tpm2.types.constants import (
-    TPM_RC_INITIALIZE,
-    TPM_RC_NV_UNAVAILABLE,
-    TPM_SU_CLEAR,
-    TPM_SU_STATE,
-    TPM_CC_Shutdown,
-)
+from hwtpm.tpm2.requests.startup import Startup
+from hwtpm.tpm2.types.constants import TPM_SU_CLEAR
 from manager.manager import Manager
 from manager.protocol import Endpoint
 
@@ -51,7 +45,8 @@ MANAGER_LOCALITY = 2  # As Xen advises for the manager (xen-vtpmmgr, "tpmlocalit
 class _Wire:
     """The guest's end of the outer ring; the first command that it takes has the start accepted."""
 
-    def __init__(self, front: TpmFront, accept: Callable[[], None]) -> None:
+    def __init__(self, kind: Family, front: TpmFront, accept: Callable[[], None]) -> None:
+        self._family = kind
         self._execute = front.execute
         self.cancel, self.takes_long = front.cancel, front.takes_long
         self.shut_down = False  # the last command was an orderly Shutdown
@@ -63,36 +58,37 @@ class _Wire:
             try:
                 self._accept()
             except (OSError, StateError, ProtocolError):
-                return error_response(TPM_RC_NV_UNAVAILABLE)
+                return self._family.unsaved
             self._accept = None
         response = self._execute(command, locality, cancelled)
-        self.shut_down = command[6:10] == _SHUTDOWN and response[6:10] == b"\0\0\0\0"
+        self.shut_down = self._family.shuts_down(command) and not response_code(response)
         return response
 
 
 class Device:
     """One guest's TPM: a `Transport` through the guest's end of the outer ring, and a `Machine` around it.
 
-    `manager` gives spaces of the same TPM, and every command from outside goes through it.  Power and state
-    are the toolstack's to give and reach the vTPM past the rings, as in Xen.  What the start has changed is
-    stored by `accept`, or by the first command from outside; until then the start can be given up, and
-    nothing of it remains.
+    `manager`, if there is one, gives spaces of the same TPM, and every command from outside goes through it.
+    Power and state are the toolstack's to give and reach the vTPM past the rings, as in Xen.  What the start
+    has changed is stored by `accept`, or by the first command from outside; until then the start can be given
+    up, and nothing of it remains.
     """
 
-    family = "2.0"
-
-    def __init__(self, name: str, guest: Guest, outer: Link, inner: Link,
+    def __init__(self, name: str, kind: Family, guest: Guest, outer: Link, inner: Link,
                  accept: Callable[[Device], None]) -> None:
         self.name = name
+        self.family = kind.name
+        self._family = kind
         self.guest, self.outer, self.inner = guest, outer, inner
         self._store = accept
         self._accepting = Lock()
         self._accepted = False
         self._refused: Exception | None = None  # why what the start has changed could not be stored
-        self._wire = _Wire(outer.front, self.accept)
-        self.manager = ResourceManager(self._wire)
-        self.execute, self.cancel = self.manager.execute, self.manager.cancel
-        self.takes_long = self.manager.takes_long
+        self._wire = _Wire(kind, outer.front, self.accept)
+        # There are no resource managers for TPM 1.2 (nor does Linux have one).
+        self.manager = ResourceManager(self._wire) if kind.name == "2.0" else None
+        way = self._wire if self.manager is None else self.manager
+        self.execute, self.cancel, self.takes_long = way.execute, way.cancel, way.takes_long
         self.hash_start, self.hash_data, self.hash_end = guest.hash_start, guest.hash_data, guest.hash_end
         self.reset_established = guest.reset_established
 
@@ -113,9 +109,11 @@ class Device:
                     raise
                 self._accepted = True
 
-    def start_up(self, kind: int) -> None:
-        """Send the Startup that firmware would have sent, TPM_SU_CLEAR or TPM_SU_STATE; raises TpmError."""
-        Client(self.outer.front.execute, os.urandom).run(Startup(kind))
+    def start_up(self, kind: str) -> None:
+        """Send the Startup that firmware would have sent, "clear" or "state"; raises TpmError."""
+        code = response_code(self.outer.front.execute(self._family.startup[kind]))
+        if code:
+            raise TpmError(code)
 
     @property
     def running(self) -> bool:
@@ -137,20 +135,17 @@ class Device:
         if orderly and self.running and not self._wire.shut_down:
             self._shut_down_first()
         self.guest.power_off()
-        self.manager.lose()
+        if self.manager is not None:
+            self.manager.lose()
         self._wire.shut_down = False
 
     def _shut_down_first(self) -> None:
-        client = Client(self.execute, os.urandom)
-        try:
-            try:
-                client.run(Shutdown(TPM_SU_STATE))
-            except TpmError as error:
-                if error.rc == TPM_RC_INITIALIZE:
-                    return
-                client.run(Shutdown(TPM_SU_CLEAR))
-        except TpmError as error:
-            log.warning("vTPM %s: no orderly shutdown: %s", self.guest.uuid, error)
+        code = 0
+        for command in self._family.shutdown:
+            code = response_code(self.execute(command))
+            if code in (0, self._family.not_started):
+                return
+        log.warning("vTPM %s: no orderly shutdown: %s", self.guest.uuid, self._family.rc_name(code))
 
     def store_volatile(self) -> None:
         """The next `power_on` resumes the vTPM as it is now."""
@@ -190,9 +185,6 @@ class Device:
         self.outer.close()
         self.guest.close()
         self.inner.close()
-
-
-_SHUTDOWN = TPM_CC_Shutdown.to_bytes(4, "big")
 
 
 class System:
@@ -238,17 +230,20 @@ class System:
             stack.callback(self._stopping.set)
             self._stack = stack.pop_all()
 
-    def add_guest(self, name: str, seed: bytes | None = None, *, powered: bool = True) -> Device:
+    def add_guest(self, name: str, seed: bytes | None = None, *, tpm: str = "2.0",
+                  powered: bool = True) -> Device:
         """Return the device of the vTPM *name*, connected, and with power unless *powered* is false.
 
-        A vTPM that the state directory does not have yet is manufactured, from *seed* if given.
+        *tpm* is its family.  A vTPM that the state directory does not have yet is manufactured, from *seed*
+        if given.
         """
+        kind = family(tpm)
         uuid, path = self.state.guest(name)
         vtpm = 2 + 2 * len(self._devices)
         inner = connect(Endpoint(self.manager, uuid), front_domid=vtpm, back_domid=_MANAGER_DOMID,
                         uuid=str(uuid), host=self._host)
         try:
-            guest = Guest(uuid, path, inner.front, os.urandom, self._now, seed, self._primes.take,
+            guest = Guest(kind, uuid, path, inner.front, os.urandom, self._now, seed, self._primes.take,
                           powered=powered)
         except BaseException:
             inner.close()
@@ -259,7 +254,7 @@ class System:
             guest.close()
             inner.close()
             raise
-        device = Device(name, guest, outer, inner, self._accept)
+        device = Device(name, kind, guest, outer, inner, self._accept)
         self._devices.append(device)
         return device
 

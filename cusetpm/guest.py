@@ -21,10 +21,8 @@ from cusetpm.transport import Cancelled, Transport
 from hwtpm.crypto import aead
 from hwtpm.crypto.errors import AuthenticationFailed
 from hwtpm.errors import ProtocolError, StateError
+from hwtpm.family import Engine, Family
 from hwtpm.slots import Slots
-from hwtpm.tpm2.dispatch import error_response
-from hwtpm.tpm2.engine import Engine
-from hwtpm.tpm2.types.constants import TPM_RC_FAILURE, TPM_RC_NV_UNAVAILABLE
 from manager import protocol
 
 log = logging.getLogger(__name__)
@@ -35,21 +33,24 @@ class Guest:
 
     Nothing of it is stored before `release`: until then, power can go as if it had never come.
 
+    *family* is what it is manufactured as; its state has to be of that family.
     *path* names its state without the slot's number; *manager* leads to the manager's endpoint for this UUID.
     *entropy*, *now* and *primes* are those of `Engine`; with a *seed* a new vTPM's primary seeds come from
     it.  It has power from the start unless *powered* is false.  Raises StateError, one line for people, when
     state and manager do not agree; nothing is changed then.
     """
 
-    def __init__(self, uuid: UUID, path: Path, manager: Transport, entropy: Callable[[int], bytes],
-                 now: Callable[[], int], seed: bytes | None = None,
+    def __init__(self, family: Family, uuid: UUID, path: Path, manager: Transport,
+                 entropy: Callable[[int], bytes], now: Callable[[], int], seed: bytes | None = None,
                  primes: Callable[[int, int], tuple[int, int] | None] | None = None, *,
                  powered: bool = True) -> None:
         self.uuid = uuid
         self.saves = 0  # records that the manager has made the truth
         self.engine: Engine | None = None  # while there is power
         self._manager = manager
-        self._make = partial(Engine, entropy, now, seed=seed, primes=primes)
+        self._family = family
+        self._make: Callable[[bytes | None], Engine] = partial(
+            family.make, entropy, now, seed=seed, primes=primes)
         self._lock = Lock()
         self._cancel = False  # of the command in progress, if it came without a *cancelled*
         self._in_doubt = False  # a save failed half-way: the manager has to say which record is the truth
@@ -59,7 +60,10 @@ class Guest:
         try:
             self._current, self._durable = self._load()
             if powered:
-                self.engine = self._make(self._durable)
+                try:
+                    self.engine = self._make(self._durable)
+                except StateError as error:
+                    raise StateError(f"{path}: {error}") from error
         except BaseException:
             self._slots.close()
             raise
@@ -110,26 +114,26 @@ class Guest:
     def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
         """Return the response to *command*; what it changed is durable by then.
 
-        When it cannot be made durable the answer is TPM_RC_NV_UNAVAILABLE, and the last durable state is that
-        of the vTPM again.  Without power it is TPM_RC_FAILURE.
+        When it cannot be made durable the answer is TPM_RC_NV_UNAVAILABLE (TPM 1.2: TPM_FAIL), and the last
+        durable state is that of the vTPM again.  Without power it is TPM_RC_FAILURE (TPM_FAIL).
         """
         with self._lock:
             engine = self.engine
             if engine is None:
-                return error_response(TPM_RC_FAILURE)
+                return self._family.failed
             if self._in_doubt and not self._settle():
-                return error_response(TPM_RC_NV_UNAVAILABLE)
+                return self._family.unsaved
             self._cancel = False
             outcome = engine.execute(command, locality, cancelled or self._cancelled)
             if engine.fault is not None:
                 log.error("vTPM %s is in failure mode", self.uuid, exc_info=engine.fault)
                 engine.fault = None
             if outcome.dirty and not self._held and not self._stored(engine):
-                return error_response(TPM_RC_NV_UNAVAILABLE)
+                return self._family.unsaved
             return outcome.response
 
     def cancel(self) -> None:
-        """Ask the command in progress to end with TPM_RC_CANCELED, if it cannot ask its sender."""
+        """Ask the command in progress to end, if it cannot ask its sender."""
         self._cancel = True
 
     def _cancelled(self) -> bool:

@@ -15,11 +15,10 @@ from cusetpm.daemon import Device, System
 from cusetpm.devices import rawsocket
 from cusetpm.frontend import FrontEnd, choose
 from hwtpm.errors import StateError, TpmError
-from hwtpm.tpm2.types.constants import TPM_SU_CLEAR, TPM_SU_STATE, rc_name
+from hwtpm.family import family
 
 log = logging.getLogger(__name__)
 
-_STARTUP = {"clear": TPM_SU_CLEAR, "state": TPM_SU_STATE}
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SOCKET = "tpm0.sock"
 _MANAGED_SOCKET = "tpmrm0.sock"
@@ -32,12 +31,12 @@ class CannotExecute(Exception):
 
 
 def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Path | None,
-        seed: bytes | None) -> int:
+        seed: bytes | None, tpm: str = "2.0") -> int:
     """Return the exit status of *command*, which had a TPM while it ran; nothing of it is left behind.
 
-    *front_end* is "auto", "cuse", "fuse" or "socket"; *startup* "clear", "state" or "none".  Raises
-    CannotExecute, StateError and ProtocolError, one line for people, when there can be no TPM, and OSError
-    for everything else that the system refuses.
+    *front_end* is "auto", "cuse", "fuse" or "socket"; *startup* "clear", "state" or "none"; *tpm* the
+    family, "2.0" or "1.2".  Raises CannotExecute, StateError and ProtocolError, one line for people, when
+    there can be no TPM, and OSError for everything else that the system refuses.
     """
     # The main thread alone takes these, one at a time, so that teardown is never interrupted half-way.
     signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
@@ -46,20 +45,23 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         home = stack.enter_context(_Home())
         system = System(state_dir or home.path / "state")
         stack.callback(system.close)
-        device = system.add_guest("tpm0", seed)
+        device = system.add_guest("tpm0", seed, tpm=tpm)
         if startup != "none":
             _start_up(device, startup)
         socket = rawsocket.RawSocket(home.path / _SOCKET, device)
         socket.start()
         stack.callback(socket.stop)
-        managed = rawsocket.ManagedSocket(home.path / _MANAGED_SOCKET, device.manager)
-        managed.start()
-        stack.callback(managed.stop)
+        managed_path = None
+        if device.manager is not None:
+            managed = rawsocket.ManagedSocket(home.path / _MANAGED_SOCKET, device.manager)
+            managed.start()
+            stack.callback(managed.stop)
+            managed_path = managed.path
         served = stack.enter_context(choose(front_end, device, device.manager, home.path, socket.path))
         log.info("front end: %s", served.why)
         # What start-up made stays for good; collections need not look at it again.
         gc.freeze()
-        environment = {**os.environ, **_environment(served, socket.path, managed.path)}
+        environment = {**os.environ, **_environment(served, socket.path, managed_path)}
         # A signal that came by now found no COMMAND to be passed on to, and shall not start one.
         ending = [s for s in _FORWARDED if signal.getsignal(s) is not signal.SIG_IGN]
         if early := signal.sigtimedwait(ending, 0):
@@ -102,22 +104,27 @@ def _place() -> str | None:
 
 def _start_up(device: Device, kind: str) -> None:
     try:
-        device.start_up(_STARTUP[kind])
+        device.start_up(kind)
     except TpmError as error:
         hint = "; there is no saved state to resume, use --startup clear" if kind == "state" else ""
-        raise StateError(f"the TPM refuses Startup({kind.upper()}): {rc_name(error.rc)}{hint}") from error
+        raise StateError(f"the TPM refuses Startup({kind.upper()}): "
+                         f"{family(device.family).rc_name(error.rc)}{hint}") from error
 
 
-def _environment(served: FrontEnd, socket_path: str, managed_path: str) -> dict[str, str]:
+def _environment(served: FrontEnd, socket_path: str, managed_path: str | None) -> dict[str, str]:
     """Return what COMMAND and the usual tools read.
 
     As on a machine with a TPM, tools that look for the resource manager's device first are given that.  IBM's
-    are not: each of them is a process that finds the objects of the one before.
+    are not: each of them is a process that finds the objects of the one before.  A TPM 1.2 has no resource
+    manager; of its tools, only tcsd opens a device.
     """
-    found = {"CUSETPM_SOCKET": socket_path, "CUSETPM_RM_SOCKET": managed_path}
+    found = {"CUSETPM_SOCKET": socket_path}
     if served.device is not None:
         found["CUSETPM_DEVICE"] = found["TPM_DEVICE"] = served.device
         found["TPM_INTERFACE_TYPE"] = "dev"
+    if managed_path is None:
+        return found
+    found["CUSETPM_RM_SOCKET"] = managed_path
     if served.managed is not None:
         found["CUSETPM_RM_DEVICE"] = found["SYSTEMD_TPM2_DEVICE"] = served.managed
         tcti = f"device:{served.managed}"

@@ -29,7 +29,8 @@ class _Hex(click.ParamType[bytes]):
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
-@click.option("--tpm", type=click.Choice(["2.0"]), default="2.0", show_default=True, help="TPM family.")
+@click.option("--tpm", type=click.Choice(["2.0", "1.2"]), default="2.0", show_default=True,
+              help="TPM family.")
 @click.option("--front-end", type=click.Choice(["auto", "cuse", "fuse", "socket"]), default="auto",
               show_default=True, help="How COMMAND reaches the TPM; auto takes the best there is.")
 @click.option("--startup", type=click.Choice(["clear", "state", "none"]), default="clear", show_default=True,
@@ -56,7 +57,8 @@ def command(tpm: str, front_end: str, startup: str, state_dir: Path | None, seed
     from cusetpm import job  # the engine is imported for this verb only
 
     try:
-        return job.run(command, front_end=front_end, startup=startup, state_dir=state_dir, seed=seed)
+        return job.run(command, front_end=front_end, startup=startup, state_dir=state_dir, seed=seed,
+                       tpm=tpm)
     except job.CannotExecute as error:
         raise NotExecutable(str(error)) from error
     except (StateError, ProtocolError) as error:

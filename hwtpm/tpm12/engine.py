@@ -11,6 +11,7 @@ from hwtpm.errors import StateError, TpmError
 from hwtpm.tpm12 import commands
 from hwtpm.tpm12.context import COMMANDS, Tpm
 from hwtpm.tpm12.dispatch import error_response, execute
+from hwtpm.tpm12.launch import Launch
 from hwtpm.tpm12.state.power import Tested
 from hwtpm.tpm12.types.codes import TPM_FAIL
 
@@ -45,6 +46,7 @@ class Engine:
         commands.load()
         self.tpm = Tpm(entropy, now)
         self.tpm.primes = primes
+        self._launch = Launch(self.tpm)
         self.fault: Exception | None = None  # the defect that put this TPM into failure mode
         self._sections: dict[bytes, bytes] = {}
         if snapshot is None:
@@ -76,6 +78,27 @@ class Engine:
     def dirty(self) -> bool:
         """Tell whether permanent state has changed since the last snapshot."""
         return any(owner.dirty for owner in self.tpm.owners)
+
+    def hash_start(self) -> None:
+        """The platform starts to measure what it launches (TPM_HASH_START)."""
+        self._launch.start()
+
+    def hash_data(self, data: bytes) -> None:
+        """*data* is the next part of what is launched (TPM_HASH_DATA)."""
+        self._launch.data(data)
+
+    def hash_end(self) -> None:
+        """What was launched is in its PCR (TPM_HASH_END)."""
+        self._launch.end()
+
+    def establish(self, established: bool) -> None:
+        """The record of a dynamic launch, TPM_PERMANENT_FLAGS.tpmEstablished, is TRUE or FALSE."""
+        self.tpm.flags.set(tpm_established=established)
+
+    @property
+    def established(self) -> bool:
+        """Tell what `establish` was last told."""
+        return bool(self.tpm.flags.permanent.tpm_established)
 
     def takes_long(self, command: bytes) -> bool:
         """Tell whether *command* is one that may search primes or do comparable work."""

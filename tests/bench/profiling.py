@@ -25,14 +25,13 @@ def profile(kind: type[Case], directory: Path, entropy: Callable[[int], bytes], 
     makes Python calls dear and leaves C alone, so it says where to look, not how long it takes.
     """
     from cusetpm.daemon import System
-    from hwtpm.tpm2.types.constants import TPM_SU_CLEAR
 
     profiler = cProfile.Profile()
     with tempfile.TemporaryDirectory(dir=directory) as state:
         system = System(Path(state))
         try:
             device = system.add_guest("tpm0")
-            device.start_up(TPM_SU_CLEAR)
+            device.start_up("clear")
             tpm = _Profiled("cusetpm", device.execute, entropy, profiler)
             case = kind(tpm)
             rng = Random(f"{seed} {kind.name} profile")

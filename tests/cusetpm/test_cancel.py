@@ -171,7 +171,7 @@ def test_a_cancel_is_not_for_the_command_of_another_caller(tpm: Steps) -> None:
 def device(tmp_path: Path) -> Iterator[Device]:
     system = System(tmp_path)
     device = system.add_guest("tpm0")
-    device.start_up(TPM_SU_CLEAR)
+    device.start_up("clear")
     yield device
     system.close()
 

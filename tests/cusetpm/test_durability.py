@@ -22,7 +22,7 @@ from hwtpm.client import Client, Password
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.requests.nv import NVDefineSpace, NVRead, NVWrite
 from hwtpm.tpm2.types.attributes import TPMA_NV_AUTHREAD, TPMA_NV_AUTHWRITE, TPMA_NV_NO_DA
-from hwtpm.tpm2.types.constants import TPM_ALG_SHA256, TPM_SU_CLEAR
+from hwtpm.tpm2.types.constants import TPM_ALG_SHA256
 from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
 from manager import sealing
@@ -55,7 +55,7 @@ def serve_until_killed(path: Path, said: int) -> None:
     """Report the number that is stored, then each further one when its write is acknowledged."""
     system = System(path)
     device = system.add_guest("tpm0")
-    device.start_up(TPM_SU_CLEAR)
+    device.start_up("clear")
     tpm = client(device)
     number = read(tpm)
     while True:
@@ -101,7 +101,7 @@ def write_number_one(path: Path, *, killed: bool) -> None:
     """The number is 0, and then, acknowledged, 1; or *killed* when the store has it and the chip not yet."""
     system = System(path)
     device = system.add_guest("tpm0")
-    device.start_up(TPM_SU_CLEAR)
+    device.start_up("clear")
     define(client(device))
     write(client(device), 0)
     system.manager.count()
@@ -127,13 +127,13 @@ def test_a_start_killed_while_it_is_accepted_can_be_done_again(
     def start() -> None:
         ending(what, name, after=after)
         device = System(path).add_guest("tpm0")
-        device.start_up(TPM_SU_CLEAR)
+        device.start_up("clear")
         device.accept()
 
     last_words(start)
     system = System(path)
     device = system.add_guest("tpm0")
-    device.start_up(TPM_SU_CLEAR)
+    device.start_up("clear")
     if kind == "new":
         define(client(device))
         write(client(device), 1)
@@ -148,7 +148,7 @@ def test_no_acknowledged_write_is_lost_by_kill_9(tmp_path: Path) -> None:
     rng = random.Random(seed)
     system = System(tmp_path / "state")
     device = system.add_guest("tpm0")
-    device.start_up(TPM_SU_CLEAR)
+    device.start_up("clear")
     define(client(device))
     write(client(device), 0)
     system.close()
@@ -188,7 +188,7 @@ def test_one_nv_write_crosses_every_box(tmp_path: Path) -> None:
     system = System(tmp_path / "state", now=lambda: now)
     try:
         device = system.add_guest("tpm0")
-        device.start_up(TPM_SU_CLEAR)
+        device.start_up("clear")
         define(client(device))
         # The chip counts saves at intervals: this write is the first of its own.
         now += COUNT_INTERVAL_MS
@@ -207,7 +207,7 @@ def test_what_was_stored_is_there_in_the_next_life(tmp_path: Path) -> None:
         system = System(tmp_path / "state")
         try:
             device = system.add_guest("tpm0")
-            device.start_up(TPM_SU_CLEAR)
+            device.start_up("clear")
             tpm = client(device)
             if number == 1:
                 define(tpm)

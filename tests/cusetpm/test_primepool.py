@@ -20,7 +20,6 @@ from hwtpm.crypto.rsa import RsaPrivate
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary
 from hwtpm.tpm2.requests.object import Create, Load
 from hwtpm.tpm2.types.algorithms import TPMS_SENSITIVE_CREATE
-from hwtpm.tpm2.types.constants import TPM_SU_CLEAR
 from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from tests.support.templates import rsa, storage
 from tests.support.tpm2 import started
@@ -125,7 +124,7 @@ def test_ordinary_keys_take_pairs_and_primaries_do_not() -> None:
 def test_a_system_shares_one_pool_and_closes_it(tmp_path: Path) -> None:
     system = System(tmp_path)
     device = system.add_guest("tpm0")
-    device.start_up(TPM_SU_CLEAR)
+    device.start_up("clear")
     client = Client(device.execute, os.urandom)
     parent = client.run(CreatePrimary(TPM_RH_OWNER, NOTHING, storage(), b"", []), Password()).object_handle
     assert system._primes._finder is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha1
 from struct import pack
 
 import pytest
@@ -165,3 +166,22 @@ def test_a_damaged_snapshot_is_refused(damage) -> None:  # type: ignore[no-untyp
     assert snapshot is not None
     with pytest.raises(StateError):
         Engine(bytes, lambda: 0, damage(snapshot))
+
+
+def test_static_pcrs_begin_with_zeros_and_dynamic_ones_with_ones() -> None:
+    machine = started()
+    for number in range(24):
+        expected = b"\xff" * 20 if 17 <= number <= 22 else bytes(20)
+        assert machine.run(PcrRead(number)).out_digest == expected
+
+
+def test_a_launch_resets_the_dynamic_pcrs_and_is_measured() -> None:
+    machine = started()
+    machine.engine.hash_start()
+    machine.engine.hash_data(b"lau")
+    machine.engine.hash_data(b"nch")
+    machine.engine.hash_end()
+    digest = sha1(b"launch").digest()
+    assert machine.run(PcrRead(17)).out_digest == sha1(bytes(20) + digest).digest()
+    assert machine.run(PcrRead(18)).out_digest == bytes(20)
+    assert machine.run(PcrRead(16)).out_digest == bytes(20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 TPM_SUCCESS: Final = 0x000
@@ -107,3 +108,13 @@ TPM_RETRY: Final = 0x800
 TPM_NEEDS_SELFTEST: Final = 0x801
 TPM_DOING_SELFTEST: Final = 0x802
 TPM_DEFEND_LOCK_RUNNING: Final = 0x803
+
+
+@cache
+def _names() -> dict[int, str]:
+    return {value: name for name, value in globals().items() if name.startswith("TPM_")}
+
+
+def rc_name(rc: int) -> str:
+    """Return the name of return code *rc*; one without a name comes back in hexadecimal."""
+    return _names().get(rc, f"TPM_RESULT 0x{rc:03x}")

@@ -1,0 +1,130 @@
+"""The two families of TPMs, as those see them who give an engine power and store its state.
+
+An engine takes and gives octets; who runs one needs to know little of what is in them: the answers that only
+it can give, and the commands of the platform's firmware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from struct import Struct
+from typing import Final, NamedTuple, Protocol
+
+FAMILIES: Final = ("2.0", "1.2")
+
+_pack_plain = Struct(">HII").pack
+_pack_u16 = Struct(">HIIH").pack
+
+
+class Outcome(Protocol):
+    """What a command came to."""
+
+    @property
+    def response(self) -> bytes:
+        """The response."""
+
+    @property
+    def dirty(self) -> bool:
+        """Whether permanent state must be stored before the response leaves."""
+
+
+class Engine(Protocol):
+    """A TPM with power, of either family; see `hwtpm.tpm2.engine` and `hwtpm.tpm12.engine`."""
+
+    fault: Exception | None
+
+    def execute(self, command: bytes, locality: int = 0, cancelled: Callable[[], bool] = ...) -> Outcome:
+        """Run *command*, which came from *locality* 0 to 4."""
+
+    @property
+    def dirty(self) -> bool:
+        """Tell whether permanent state has changed since the last snapshot."""
+
+    def takes_long(self, command: bytes) -> bool:
+        """Tell whether *command* may search primes."""
+
+    def snapshot(self) -> bytes:
+        """Return the permanent state."""
+
+    def rollback(self, snapshot: bytes) -> None:
+        """Make the permanent state that of *snapshot*; volatile state stays."""
+
+    def hash_start(self) -> None:
+        """The platform starts to measure what it launches."""
+
+    def hash_data(self, data: bytes) -> None:
+        """*data* is the next part of what is launched."""
+
+    def hash_end(self) -> None:
+        """What was launched is in its PCR."""
+
+    def establish(self, established: bool) -> None:
+        """The platform's record of a dynamic launch is SET or CLEAR."""
+
+    @property
+    def established(self) -> bool:
+        """Tell what `establish` was last told."""
+
+
+class Family(NamedTuple):
+    """One family.  Commands and responses are whole, header and all."""
+
+    name: str
+    make: Callable[..., Engine]  # the constructor of its engine
+    failed: bytes  # the response of a TPM that cannot work at all
+    unsaved: bytes  # the response to a command whose effect cannot be made durable
+    startup: Mapping[str, bytes]  # the commands of firmware, by what they start: "clear", "state"
+    shutdown: tuple[bytes, ...]  # the commands before power goes, the one that keeps most first
+    not_started: int  # the code of a command before any Startup
+    rc_name: Callable[[int], str]
+
+    def shuts_down(self, command: bytes) -> bool:
+        """Tell whether *command* is a shutdown of any kind."""
+        return command[6:10] == self.shutdown[0][6:10]
+
+
+def response_code(response: bytes) -> int:
+    """Return the response code; 0 means success in both families."""
+    return int.from_bytes(response[6:10], "big")
+
+
+@cache
+def family(name: str) -> Family:
+    """Return the family "2.0" or "1.2"; its engine is imported by that."""
+    return _family_12() if name == "1.2" else _family_20()
+
+
+def _family_20() -> Family:
+    from hwtpm.tpm2.dispatch import error_response
+    from hwtpm.tpm2.engine import Engine
+    from hwtpm.tpm2.types import constants as c
+
+    def command(code: int, argument: int) -> bytes:
+        return _pack_u16(c.TPM_ST_NO_SESSIONS, 12, code, argument)
+
+    return Family(
+        "2.0", Engine, error_response(c.TPM_RC_FAILURE), error_response(c.TPM_RC_NV_UNAVAILABLE),
+        {"clear": command(c.TPM_CC_Startup, c.TPM_SU_CLEAR),
+         "state": command(c.TPM_CC_Startup, c.TPM_SU_STATE)},
+        (command(c.TPM_CC_Shutdown, c.TPM_SU_STATE), command(c.TPM_CC_Shutdown, c.TPM_SU_CLEAR)),
+        c.TPM_RC_INITIALIZE, c.rc_name,
+    )
+
+
+def _family_12() -> Family:
+    from hwtpm.tpm12.delivery import delivered
+    from hwtpm.tpm12.dispatch import error_response
+    from hwtpm.tpm12.types import codes
+    from hwtpm.tpm12.types import constants as c
+    from hwtpm.tpm12.types.ordinals import TPM_ORD_SaveState, TPM_ORD_Startup
+
+    def startup(kind: int) -> bytes:
+        return _pack_u16(c.TPM_TAG_RQU_COMMAND, 12, TPM_ORD_Startup, kind)
+
+    return Family(
+        "1.2", delivered, error_response(codes.TPM_FAIL), error_response(codes.TPM_FAIL),
+        {"clear": startup(c.TPM_ST_CLEAR), "state": startup(c.TPM_ST_STATE)},
+        (_pack_plain(c.TPM_TAG_RQU_COMMAND, 10, TPM_ORD_SaveState),),
+        codes.TPM_INVALID_POSTINIT, codes.rc_name,
+    )
