@@ -21,7 +21,6 @@ from hwtpm.crypto.errors import OutOfRange, UnsupportedAlgorithm
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives._cipheralgorithm import BlockCipherAlgorithm
     from cryptography.hazmat.primitives.ciphers.modes import ModeWithInitializationVector
-    from cryptography.hazmat.primitives.cmac import CMAC
 
 BLOCK: Final = 16
 """The size in octets of the largest block, which AES and Camellia have."""
@@ -156,39 +155,13 @@ def cfb_decrypt(alg: int, key: bytes, iv: bytes, data: bytes) -> bytes:
     return Cipher(_algorithm(alg, key), CFB(iv)).decryptor().update(data)
 
 
-class Cmac:
-    """A running CMAC (SP 800-38B), with the interface of a running hash."""
-
-    __slots__ = ("_running",)
-
-    def __init__(self, running: CMAC) -> None:
-        self._running = running
-
-    def update(self, data: bytes) -> None:
-        """*data* is the next part of the message."""
-        self._running.update(data)
-
-    def copy(self) -> Cmac:
-        """Return one that goes on from here by itself."""
-        return Cmac(self._running.copy())
-
-    def digest(self) -> bytes:
-        """Return the CMAC of the message, one block of the cipher."""
-        return self._running.copy().finalize()
-
-
-def new_cmac(alg: int, key: bytes) -> Cmac:
-    """Return a running CMAC with the cipher *alg*."""
-    from cryptography.hazmat.primitives.cmac import CMAC
-
-    return Cmac(CMAC(_algorithm(alg, key)))
-
-
 def cmac(alg: int, key: bytes, data: bytes) -> bytes:
     """Return the CMAC of *data*, one block of the cipher."""
-    running = new_cmac(alg, key)
-    running.update(data)
-    return running.digest()
+    from cryptography.hazmat.primitives.cmac import CMAC
+
+    whole = CMAC(_algorithm(alg, key))
+    whole.update(data)
+    return whole.finalize()
 
 
 def _odd(octet: int) -> int:

@@ -56,7 +56,8 @@ from hwtpm.tpm2.types.handles import (
 
 if TYPE_CHECKING:
     from hwtpm.tpm2.context import Tpm
-    from hwtpm.tpm2.state.objects import Object, Sequence
+    from hwtpm.tpm2.state.objects import Object
+    from hwtpm.tpm2.state.sequences import AnySequence
 
 _HIERARCHIES = (TPM_RH_OWNER, TPM_RH_ENDORSEMENT, TPM_RH_PLATFORM)
 _NOT_CHECKED = (TPM_HT_PCR, TPM_HT_AC)
@@ -240,6 +241,6 @@ def policy_usable(tpm: Tpm, handle: int, role: str, code: int) -> bool:
     return bool(policy(tpm, handle)[1])
 
 
-def _object(found: Object | Sequence) -> Object:
+def _object(found: Object | AnySequence) -> Object:
     """Narrow a found object that is known not to be a sequence."""
     return found  # type: ignore[return-value]

@@ -9,6 +9,7 @@ import pytest
 
 from hwtpm.client import Password
 from hwtpm.crypto import hashes
+from hwtpm.crypto.running import KEPT
 from hwtpm.tpm2.profile import HASHES, MAX_LOADED_OBJECTS, PCR_BANKS
 from hwtpm.tpm2.requests.context import ContextLoad, ContextSave, FlushContext
 from hwtpm.tpm2.requests.object import ReadPublic
@@ -17,13 +18,14 @@ from hwtpm.tpm2.requests.sequence import (
     EventSequenceComplete,
     HashSequenceStart,
     HMACStart,
+    MACStart,
     SequenceComplete,
     SequenceCompleteResponse,
     SequenceUpdate,
 )
-from hwtpm.tpm2.requests.symmetric import HMAC, Hash
+from hwtpm.tpm2.requests.startup import Shutdown, Startup
+from hwtpm.tpm2.requests.symmetric import HMAC, MAC, Hash
 from hwtpm.tpm2.state.pcr import selection
-from hwtpm.tpm2.state.sequences import EventSequence, HashSequence, MacSequence, Parking
 from hwtpm.tpm2.types.attributes import (
     TPMA_OBJECT_DECRYPT,
     TPMA_OBJECT_FIXEDPARENT,
@@ -34,6 +36,8 @@ from hwtpm.tpm2.types.attributes import (
     TPMA_OBJECT_USERWITHAUTH,
 )
 from hwtpm.tpm2.types.constants import (
+    TPM_ALG_CMAC,
+    TPM_ALG_HMAC,
     TPM_ALG_NULL,
     TPM_ALG_SHA1,
     TPM_ALG_SHA256,
@@ -52,8 +56,9 @@ from hwtpm.tpm2.types.constants import (
     TPM_RC_SIZE,
     TPM_RC_TYPE,
     TPM_RC_VALUE,
+    TPM_SU_CLEAR,
+    TPM_SU_STATE,
 )
-from hwtpm.tpm2.types.context import TPMS_CONTEXT
 from hwtpm.tpm2.types.handles import TPM_RH_ENDORSEMENT, TPM_RH_NULL, TPM_RH_OWNER
 from tests.support.tpm2 import Machine, refused, started
 from tests.support.tpm2_keys import cipher, create_primary, keyed_hash, load
@@ -239,56 +244,84 @@ def test_a_saved_sequence_goes_on_from_where_it_was_saved() -> None:
     assert complete(machine, handle).result == hashlib.sha256(b"first other").digest()
 
 
-def test_a_saved_sequence_ends_with_power() -> None:
+@pytest.mark.parametrize(("last", "next_", "rc"), [
+    (TPM_SU_STATE, TPM_SU_STATE, 0),  # TPM Resume
+    (TPM_SU_STATE, TPM_SU_CLEAR, 0),  # TPM Restart
+    (TPM_SU_CLEAR, TPM_SU_CLEAR, TPM_RC_INTEGRITY | P1),  # TPM Reset
+])
+def test_a_saved_sequence_lives_until_a_reset(last: int, next_: int, rc: int) -> None:
+    """Part 1, 27.4: only a TPM Reset invalidates saved object contexts, and sequences are treated alike."""
     machine = started()
-    context = machine.run(ContextSave(start(machine))).context
-    machine.execute(bytes.fromhex("8001 0000000c 00000145 0001"))
+    handle = start(machine, auth=b"auth")
+    machine.run(SequenceUpdate(handle, b"x" * 1000), Password(b"auth"))
+    context = machine.run(ContextSave(handle)).context
+    machine.run(Shutdown(last))
     machine.power_cycle()
-    machine.execute(bytes.fromhex("8001 0000000c 00000144 0001"))
-    with refused(TPM_RC_INTEGRITY | P1):
-        machine.run(ContextLoad(context))
+    machine.run(Startup(next_))
+    if rc:
+        with refused(rc):
+            machine.run(ContextLoad(context))
+        return
+    again = machine.run(ContextLoad(context)).loaded_handle
+    found = machine.run(SequenceComplete(again, b"y", TPM_RH_OWNER), Password(b"auth"))
+    assert found.result == hashlib.sha256(b"x" * 1000 + b"y").digest()
+    assert found.validation.digest
 
 
-def test_a_long_message_does_not_cost_another_user_a_saved_sequence() -> None:
-    """A resource manager loads, saves and flushes around every command."""
+def test_every_kind_of_sequence_goes_on_from_a_context() -> None:
+    """The context is all there is: the sequence itself is flushed."""
     machine = started()
-
-    def put_away(handle: int) -> TPMS_CONTEXT:
+    hmac_key = load(machine.client, keyed_hash(USE, TPM_ALG_HMAC, TPM_ALG_SHA384, secret=b"key"))
+    cmac_key = load(machine.client, cipher(USE, mode=TPM_ALG_CMAC))
+    message = bytes(range(256)) * 3
+    cmac = machine.run(MAC(cmac_key, message, TPM_ALG_NULL), Password()).out_mac
+    started_as = {
+        machine.run(HashSequenceStart(b"", alg)).sequence_handle: hashes.digest(alg, message)
+        for alg in sorted(HASHES)
+    }
+    started_as[machine.run(HMACStart(hmac_key, b"", TPM_ALG_NULL), Password()).sequence_handle] = (
+        hmac.digest(b"key", message, "sha384"))
+    started_as[machine.run(MACStart(cmac_key, b"", TPM_ALG_NULL), Password()).sequence_handle] = cmac
+    for handle, expected in started_as.items():
+        update(machine, handle, message[:100])
+        update(machine, handle, message[100:500])
         context = machine.run(ContextSave(handle)).context
         machine.run(FlushContext(handle))
-        return context
-
-    idle, busy = put_away(start(machine)), put_away(start(machine))
-    for _ in range(400):
-        handle = machine.run(ContextLoad(busy)).loaded_handle
-        update(machine, handle, b"x")
-        busy = put_away(handle)
-    for context, message in ((idle, b""), (busy, b"x" * 400)):
         handle = machine.run(ContextLoad(context)).loaded_handle
-        assert complete(machine, handle, b"").result == hashlib.sha256(message).digest()
+        update(machine, handle, message[500:600])
+        assert complete(machine, handle, message[600:]).result == expected
+    handle = start(machine, TPM_ALG_NULL)
+    update(machine, handle, message[:500])
+    context = machine.run(ContextSave(handle)).context
+    machine.run(FlushContext(handle))
+    handle = machine.run(ContextLoad(context)).loaded_handle
+    ended = machine.run(EventSequenceComplete(TPM_RH_NULL, handle, message[500:]), Password(), Password())
+    assert [d.digest for d in ended.results] == [hashes.digest(d.hash_alg, message) for d in ended.results]
 
 
-def test_parking_keeps_the_last_256() -> None:
-    parking = Parking()
-    numbers = [parking.park(HashSequence(b"", TPM_ALG_SHA256)) for _ in range(257)]
-    with pytest.raises(KeyError):
-        parking.unpark(numbers[0])
-    assert parking.unpark(numbers[1]).auth_value == b""
-    parking.clear()
-    with pytest.raises(KeyError):
-        parking.unpark(numbers[-1])
+@pytest.mark.parametrize("alg", sorted(HASHES))
+def test_a_resource_manager_may_save_a_sequence_around_every_command(alg: int) -> None:
+    machine = started()
+    handle, message = start(machine, alg), b""
+    for number in range(40):
+        part = bytes([number]) * (number * 7)
+        context = machine.run(ContextSave(handle)).context
+        machine.run(FlushContext(handle))
+        handle = machine.run(ContextLoad(context)).loaded_handle
+        update(machine, handle, part)
+        message += part
+    assert complete(machine, handle).result == hashes.digest(alg, message)
 
 
-def test_copies_of_sequences_are_independent() -> None:
-    mac = MacSequence(b"auth\0", hashes.new_hmac(TPM_ALG_SHA256, b"key"))
-    mac.update(b"a")
-    twin = mac.copy()
-    twin.update(b"b")
-    assert twin.auth_value == b"auth"
-    assert mac.digest(b"") == hmac.digest(b"key", b"a", "sha256")
-    assert twin.digest(b"c") == hmac.digest(b"key", b"abc", "sha256")
-    event = EventSequence(b"", [TPM_ALG_SHA1])
-    other = event.copy()
-    other.update(b"x")
-    assert event.digests(b"") == [(TPM_ALG_SHA1, hashlib.sha1(b"").digest())]
-    assert other.digests(b"") == [(TPM_ALG_SHA1, hashlib.sha1(b"x").digest())]
+def test_a_long_sequence_keeps_a_bounded_memory() -> None:
+    machine = started()
+    handle, whole = start(machine, TPM_ALG_NULL), hashlib.sha256()
+    part = bytes(1024)
+    for _ in range(200):
+        update(machine, handle, part)
+        whole.update(part)
+    assert len(machine.tpm.objects.get(handle).encode()) < 1000
+    kept = [len(running._rest) for running in machine.tpm.objects.get(handle)._hashes]
+    assert max(kept) <= KEPT
+    ended = machine.run(EventSequenceComplete(TPM_RH_NULL, handle, b""), Password(), Password())
+    assert {d.hash_alg: d.digest for d in ended.results}[TPM_ALG_SHA256] == whole.digest()

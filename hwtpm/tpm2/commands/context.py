@@ -28,7 +28,7 @@ from hwtpm.tpm2.requests.context import (
     FlushContext,
 )
 from hwtpm.tpm2.state.objects import Object
-from hwtpm.tpm2.state.sequences import AnySequence
+from hwtpm.tpm2.state.sequences import decode_sequence
 from hwtpm.tpm2.state.sessions import Session
 from hwtpm.tpm2.types.constants import (
     TPM_RC_FAILURE,
@@ -61,11 +61,8 @@ def context_save(tpm: Tpm, cmd: ContextSave) -> ContextSaveResponse:
     if cmd.save_handle >> 24 == TPM_HT_TRANSIENT:
         found = tpm.objects.get(cmd.save_handle)
         number, hierarchy = tpm.sessions.number_object_context(), found.hierarchy
-        if isinstance(found, Object):
-            handle, octets = _ST_CLEAR if found.st_clear else _ORDINARY, found.encode()
-        else:
-            assert isinstance(found, AnySequence)
-            handle, octets = _SEQUENCE, _U64(tpm.sessions.parking.park(found))
+        octets = found.encode()
+        handle = (_ST_CLEAR if found.st_clear else _ORDINARY) if isinstance(found, Object) else _SEQUENCE
     else:
         session = tpm.sessions.get(cmd.save_handle)
         octets, handle, hierarchy = encode(session), session.handle, TPM_RH_NULL
@@ -85,8 +82,7 @@ def context_load(tpm: Tpm, cmd: ContextLoad) -> ContextLoadResponse:
     """The saved object, sequence object or session is loaded.  Part 3, 28.3.
 
     TPM_RC_SIZE (parameter 1): the blob is too short.  TPM_RC_INTEGRITY (parameter 1): not saved by this TPM,
-    since the last TPM Reset (or Restart, with stClear), under the present proof of the hierarchy; or a
-    sequence that is not kept any more.
+    since the last TPM Reset (or Restart, with stClear), under the present proof of the hierarchy.
     TPM_RC_HIERARCHY (parameter 1): the hierarchy is disabled.  TPM_RC_HANDLE (parameter 1): the session is
     not the one that was saved last under its handle.  TPM_RC_OBJECT_MEMORY, TPM_RC_SESSION_MEMORY,
     TPM_RC_CONTEXT_GAP: no room.
@@ -116,10 +112,8 @@ def context_load(tpm: Tpm, cmd: ContextLoad) -> ContextLoadResponse:
     else:
         if not tpm.hierarchies.enabled(context.hierarchy):
             raise TpmError(TPM_RC_HIERARCHY).parameter(1)
-        try:
-            handle = tpm.objects.add(_object(tpm, handle, octets[8:]))
-        except KeyError:
-            raise TpmError(TPM_RC_INTEGRITY).parameter(1) from None
+        make = decode_sequence if handle == _SEQUENCE else Object.decode
+        handle = tpm.objects.add(make(octets[8:]))
 
     # Command Output
     return ContextLoadResponse(handle)
@@ -139,13 +133,6 @@ def flush_context(tpm: Tpm, cmd: FlushContext) -> Empty:
         raise TpmError(TPM_RC_HANDLE).parameter(1) from None
     # Command Output
     return Empty()
-
-
-def _object(tpm: Tpm, handle: int, octets: bytes) -> Object | AnySequence:
-    """Return the object or sequence that *octets* encode; raises KeyError for a sequence that is not kept."""
-    if handle == _SEQUENCE:
-        return tpm.sessions.parking.unpark(int.from_bytes(octets, "big"))
-    return Object.decode(octets)
 
 
 def _cipher(tpm: Tpm, context: TPMS_CONTEXT) -> tuple[bytes, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwtpm.crypto import hashes, symmetric
+from hwtpm.crypto.running import RunningCmac, RunningHash, RunningHmac
 from hwtpm.errors import TpmError
 from hwtpm.tpm2 import tickets
 from hwtpm.tpm2.commands.hashing import mac_key
@@ -34,7 +34,7 @@ def mac_start(tpm: Tpm, cmd: MACStart) -> MACStartResponse:
     # Input Validation
     cipher, alg, key = mac_key(tpm, cmd.handle, cmd.in_scheme)
     # Internal Data Update
-    running = hashes.new_hmac(alg, key) if cipher == TPM_ALG_NULL else symmetric.new_cmac(cipher, key)
+    running = RunningHmac(alg, key) if cipher == TPM_ALG_NULL else RunningCmac(cipher, key)
     return MACStartResponse(tpm.objects.add(MacSequence(cmd.auth, running)))
 
 
@@ -47,8 +47,9 @@ def hash_sequence_start(tpm: Tpm, cmd: HashSequenceStart) -> HashSequenceStartRe
     # Internal Data Update
     if cmd.hash_alg == TPM_ALG_NULL:
         # Part 3, 17.4.1: one for each PCR bank.  tpm2-tss before 4.0 cannot decode a SHA-3 digest.
-        return HashSequenceStartResponse(tpm.objects.add(EventSequence(cmd.auth, PCR_BANKS)))
-    return HashSequenceStartResponse(tpm.objects.add(HashSequence(cmd.auth, cmd.hash_alg)))
+        event = EventSequence(cmd.auth, map(RunningHash, PCR_BANKS))
+        return HashSequenceStartResponse(tpm.objects.add(event))
+    return HashSequenceStartResponse(tpm.objects.add(HashSequence(cmd.auth, RunningHash(cmd.hash_alg))))
 
 
 @handles

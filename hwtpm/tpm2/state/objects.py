@@ -18,15 +18,16 @@ from hwtpm.crypto import hashes
 from hwtpm.crypto.errors import CryptoError
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.profile import MAX_EVICT_OBJECTS, MAX_LOADED_OBJECTS, RSA_DEFAULT_PUBLIC_EXPONENT
-from hwtpm.tpm2.state.owner import Owner, Start
+from hwtpm.tpm2.state.owner import FLAG, Owner, Start
 from hwtpm.tpm2.state.recent import Recent
+from hwtpm.tpm2.state.sequences import AnySequence, decode_sequence
 from hwtpm.tpm2.types.algorithms import TPMS_ECC_POINT
 from hwtpm.tpm2.types.attributes import (
     TPMA_OBJECT_DECRYPT,
     TPMA_OBJECT_RESTRICTED,
     TPMA_OBJECT_STCLEAR,
 )
-from hwtpm.tpm2.types.base import UINT8
+from hwtpm.tpm2.types.base import UINT8, UINT32
 from hwtpm.tpm2.types.constants import (
     TPM_ALG_KEYEDHASH,
     TPM_ALG_NULL,
@@ -52,7 +53,7 @@ from hwtpm.tpm2.types.objects import (
     TPMT_SENSITIVE,
 )
 from hwtpm.tpm2.types.structures import TPM2B_NAME
-from hwtpm.wire import PLUS, RC_INSUFFICIENT, RC_VALUE, Wire, decode, encode
+from hwtpm.wire import PLUS, RC_INSUFFICIENT, RC_VALUE, SECRET, ListOf, Sized, Wire, decode, encode
 
 if TYPE_CHECKING:
     from hwtpm.crypto.ecc import EccPrivate, EccPublic
@@ -89,6 +90,17 @@ class _Encoded(Wire):
     qualified_name: TPM2B_NAME
     public: Annotated[TPM2B_PUBLIC, PLUS]
     sensitive: TPM2B_SENSITIVE
+
+
+class _Transient(Wire):
+    handle: UINT32
+    is_sequence: FLAG
+    octets: Annotated[bytes, Sized(0xFFFF), SECRET]
+
+
+class _Live(Wire):
+    version: UINT8
+    transient: Annotated[list[_Transient], ListOf(MAX_LOADED_OBJECTS, prefix="B")]
 
 
 class Object:
@@ -203,21 +215,6 @@ class Object:
                    external=bool(saved.flags & 1), st_clear=bool(saved.flags & 2))
 
 
-class Sequence:
-    """What a hash, HMAC or event sequence shares with an object: a transient handle and an authValue.
-
-    It has no Name, no policy and no dictionary attack protection (Part 1, "Sequence Objects").
-    """
-
-    is_sequence: ClassVar[bool] = True
-    name: ClassVar[bytes] = b""
-    hierarchy: ClassVar[int] = TPM_RH_NULL
-
-    def __init__(self, auth_value: bytes) -> None:
-        self.auth_value = auth_value.rstrip(b"\0")
-        self.place = 0  # where it was saved last, zero for nowhere (`Parking`)
-
-
 class Answer(NamedTuple):
     """What TPM2_CreatePrimary came to: the object, and the octets of the response's parameters."""
 
@@ -237,13 +234,13 @@ class Objects(Owner):
 
     def __init__(self) -> None:
         super().__init__()
-        self.transient: dict[int, Object | Sequence] = {}
+        self.transient: dict[int, Object | AnySequence] = {}
         self.persistent: dict[int, Object] = {}
         self._primaries: Recent[tuple[object, ...], Object] = Recent(_CACHED_PRIMARIES)
         self.repeated = False  # what `primary` returned last had been derived before
         self._answers: Recent[tuple[object, ...], Answer] = Recent(_CACHED_ANSWERS)
 
-    def get(self, handle: int) -> Object | Sequence:
+    def get(self, handle: int) -> Object | AnySequence:
         """Return what a transient or persistent handle names; raises KeyError when it names nothing."""
         if handle >= PERSISTENT_FIRST:
             return self.persistent[handle]
@@ -259,7 +256,7 @@ class Objects(Owner):
         if len(self.transient) >= MAX_LOADED_OBJECTS:
             raise TpmError(TPM_RC_OBJECT_MEMORY)
 
-    def add(self, found: Object | Sequence) -> int:
+    def add(self, found: Object | AnySequence) -> int:
         """Load an object or sequence and return its handle, the lowest free one.
 
         Raises TPM_RC_OBJECT_MEMORY when no transient handle is free.
@@ -350,6 +347,24 @@ class Objects(Owner):
             persistent[handle] = Object.decode(state[off : off + size])
             off += size
         self.persistent = persistent
+
+    def save_live(self) -> bytes:
+        """Return version and the transient objects and sequences by handle."""
+        return encode(_Live(_FORMAT, [
+            _Transient(handle, found.is_sequence, found.encode()) for handle, found in self.transient.items()
+        ]))
+
+    def restore_live(self, state: bytes) -> None:
+        found = decode(_Live, state)
+        if found.version != _FORMAT:
+            raise ValueError(f"transient objects of version {found.version}")
+        transient: dict[int, Object | AnySequence] = {}
+        for saved in found.transient:
+            if saved.handle - TRANSIENT_FIRST not in range(MAX_LOADED_OBJECTS) or saved.handle in transient:
+                raise ValueError(f"a transient object at handle 0x{saved.handle:08x}")
+            make = decode_sequence if saved.is_sequence else Object.decode
+            transient[saved.handle] = make(saved.octets)
+        self.transient = transient
 
     def startup(self, start: Start) -> None:
         self.transient.clear()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from hwtpm.wire import Int
 
 
 class Start(Enum):
@@ -14,14 +16,19 @@ class Start(Enum):
     RESUME = "TPM Resume"
 
 
+FLAG = Annotated[bool, Int("B", allowed=(0, 1))]
+"""Whether something is so, as one octet."""
+
+
 class Owner:
     """One owner of state.
 
     *Permanent* state outlives power; a handler that changes it calls `touch`, and the command is not
-    acknowledged before the new state is stored.  *Volatile* state lives until power goes; Shutdown(STATE)
-    keeps a copy, which Startup(STATE) gives back before `startup` clears what the specification does not
-    keep.
-    Both forms are octets whose first is a format version.
+    acknowledged before the new state is stored.  All other state lives until power goes.  Of that,
+    Shutdown(STATE) keeps a copy of the *volatile* part, which Startup(STATE) gives back before `startup`
+    clears what the specification does not keep.  The *live* part is the rest: both together with the
+    permanent state make a TPM that goes on as if nothing had been.
+    Each form is empty or octets whose first is a format version.
     """
 
     TAG: ClassVar[bytes]  # four octets, the name of the section in a snapshot
@@ -32,6 +39,10 @@ class Owner:
     def touch(self) -> None:
         """Permanent state has changed and must be stored before the response leaves."""
         self.dirty = True
+
+    def stored(self) -> None:
+        """What `save` gave last is stored."""
+        self.dirty = False
 
     def save(self) -> bytes:
         """Return the permanent state."""
@@ -47,6 +58,15 @@ class Owner:
 
     def restore_volatile(self, state: bytes) -> None:
         """Take what `save_volatile` gave."""
+
+    def save_live(self) -> bytes:
+        """Return what lives until power goes and is not in `save_volatile`."""
+        return b""
+
+    def restore_live(self, state: bytes) -> None:
+        """Take what `save_live` gave, after the other parts; raises TpmError or ValueError as `restore`."""
+        if state:
+            raise ValueError("state that nobody gave")
 
     def startup(self, start: Start) -> None:
         """Do to this state what a Startup of kind *start* does."""

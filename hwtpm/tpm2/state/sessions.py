@@ -18,7 +18,6 @@ from hwtpm.tpm2.profile import (
     MAX_LOADED_SESSIONS,
 )
 from hwtpm.tpm2.state.owner import Owner, Start
-from hwtpm.tpm2.state.sequences import Parking
 from hwtpm.tpm2.types.algorithms import TPMT_SYM_DEF
 from hwtpm.tpm2.types.base import UINT8, UINT16, UINT32, UINT64
 from hwtpm.tpm2.types.constants import (
@@ -26,6 +25,8 @@ from hwtpm.tpm2.types.constants import (
     TPM_RC_SESSION_HANDLES,
     TPM_RC_SESSION_MEMORY,
     TPM_SE_HMAC,
+    TPM_SE_POLICY,
+    TPM_SE_TRIAL,
 )
 from hwtpm.tpm2.types.handles import HMAC_SESSION_FIRST, POLICY_SESSION_FIRST
 from hwtpm.wire import PLUS, SECRET, Int, ListOf, Sized, Wire, decode, encode
@@ -97,13 +98,19 @@ class _Volatile(Wire):
     saved: Annotated[list[_Saved], ListOf(MAX_ACTIVE_SESSIONS)]
 
 
+class _Live(Wire):
+    version: UINT8
+    exclusive: UINT32
+    loaded: Annotated[list[Session], ListOf(MAX_LOADED_SESSIONS, prefix="B"), SECRET]
+
+
 class Sessions(Owner):
     """The active sessions.
 
     `loaded` has the sessions by the low three octets of their handle, `saved` the numbers of the saved ones
     by handle, oldest first.  `next_session` and `next_object` number the contexts to come (contextCounter and
     objectContextID), and `clear_count` is that of Part 1, 27.3.2: these and the numbers are what
-    Shutdown(STATE) keeps.  `parking` has the saved sequence objects.
+    Shutdown(STATE) keeps.
     """
 
     TAG: ClassVar[bytes] = b"sess"
@@ -116,7 +123,6 @@ class Sessions(Owner):
         self.next_session = 1
         self.next_object = 0
         self.clear_count = 0
-        self.parking = Parking()
 
     def get(self, handle: int) -> Session:
         """Return the loaded session; raises KeyError when there is none.
@@ -250,13 +256,33 @@ class Sessions(Owner):
         self.clear_count = found.clear_count
         self.saved = {saved.handle: saved.number for saved in found.saved}
 
+    def save_live(self) -> bytes:
+        """Return version, the exclusive audit session and the loaded sessions."""
+        return encode(_Live(_FORMAT, self.exclusive, list(self.loaded.values())))
+
+    def restore_live(self, state: bytes) -> None:
+        found = decode(_Live, state)
+        if found.version != _FORMAT:
+            raise ValueError(f"session state of version {found.version}")
+        loaded = {session.handle & _INDEX: session for session in found.loaded}
+        used = {handle & _INDEX for handle in self.saved}
+        if len(loaded) != len(found.loaded) or loaded.keys() & used or not all(map(_is_sound, found.loaded)):
+            raise ValueError("loaded sessions that cannot be")
+        self.loaded, self.exclusive = loaded, found.exclusive
+
     def startup(self, start: Start) -> None:
         """Loaded sessions are gone; the saved ones too after a TPM Reset (Part 1, 27.5)."""
         self.loaded.clear()
-        self.parking.clear()
         self.exclusive = 0
         if start is Start.RESET:
             self.saved.clear()
             self.next_session, self.next_object, self.clear_count = 1, 0, 0
         elif start is Start.RESTART:
             self.clear_count += 1
+
+
+def _is_sound(session: Session) -> bool:
+    """Tell whether handle and digests are those of a session that `create` could have made."""
+    first = HMAC_SESSION_FIRST if session.kind == TPM_SE_HMAC else POLICY_SESSION_FIRST
+    return (session.handle - first in range(MAX_ACTIVE_SESSIONS) and session.auth_hash in DIGEST_SIZE
+            and session.kind in (TPM_SE_HMAC, TPM_SE_POLICY, TPM_SE_TRIAL))
