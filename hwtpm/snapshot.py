@@ -1,7 +1,12 @@
-"""The frame of a snapshot: magic[12], UINT16 version, UINT16 count; then tag[4], UINT32 size, octets."""
+"""The frame of a snapshot: magic[12], UINT16 version, UINT16 count; then tag[4], UINT32 size, octets.
+
+The permanent state of a TPM is all that is left without power.  The state of a running TPM is the rest; it
+belongs to one permanent state, and its last section is a digest over both, which also shows damage.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from struct import Struct
 from struct import error as StructError
 from typing import Final
@@ -11,6 +16,7 @@ from hwtpm.errors import StateError
 _SECTION: Final = Struct(">4sI")
 _MAGIC_SIZE: Final = 12
 _HEAD: Final = Struct(f">{_MAGIC_SIZE}sHH")
+_DIGEST: Final = b"hash"  # tag of the section with SHA-256 of the permanent state and of all other sections
 
 
 def pack(magic: bytes, version: int, sections: dict[bytes, bytes]) -> bytes:
@@ -41,4 +47,20 @@ def unpack(magic: bytes, version: int, what: str, snapshot: bytes) -> dict[bytes
         raise StateError(f"the {what} state is cut short") from None
     if off != len(snapshot):
         raise StateError(f"the {what} state is cut short")
+    return sections
+
+
+def pack_running(magic: bytes, version: int, sections: dict[bytes, bytes], permanent: bytes) -> bytes:
+    """Return the sections of a running TPM framed, bound to the snapshot *permanent*."""
+    digest = hashlib.sha256(permanent + pack(magic, version, sections)).digest()
+    return pack(magic, version, {**sections, _DIGEST: digest})
+
+
+def unpack_running(magic: bytes, version: int, what: str, running: bytes,
+                   permanent: bytes) -> dict[bytes, bytes]:
+    """Return the sections of what `pack_running` made with *permanent*; StateError for anything else."""
+    sections = unpack(magic, version, what, running)
+    sections.pop(_DIGEST, None)
+    if running != pack_running(magic, version, sections, permanent):
+        raise StateError(f"the {what} state is damaged, or not of this permanent state")
     return sections

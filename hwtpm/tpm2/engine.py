@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from struct import Struct
-from struct import error as StructError
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from hwtpm import snapshot as frame
 from hwtpm.crypto.drbg import CtrDrbg
+from hwtpm.crypto.random import Random
 from hwtpm.errors import StateError, TpmError
 from hwtpm.tpm2 import commands
 from hwtpm.tpm2.commands.startup import recheck
@@ -16,10 +16,11 @@ from hwtpm.tpm2.dispatch import error_response, execute
 from hwtpm.tpm2.launch import Launch
 from hwtpm.tpm2.types.constants import TPM_RC_FAILURE
 
-_MAGIC = b"cusetpm 2.0\0"
-_VERSION = 1
-_SECTION = Struct(">4sI")
-_HEAD = Struct(f">{len(_MAGIC)}sHH")
+PERMANENT_VERSION: Final = 1
+RUNNING_VERSION: Final = 1
+_PERMANENT: Final = (b"cusetpm 2.0\0", PERMANENT_VERSION)
+_RUNNING: Final = (b"cusetpm2 run", RUNNING_VERSION)
+_SIZE: Final = 4  # octets of the size of the volatile part, in a section of the running state
 
 
 def _never() -> bool:
@@ -38,14 +39,18 @@ class Engine:
 
     *entropy* gives that many random octets; *now* gives milliseconds that never go back.  With a *snapshot*
     the TPM is the one that gave it, after a loss of power; without, it is newly manufactured, and a *seed*
-    makes its primary seeds and proofs reproducible.  *primes*, if given, has primes of bits and exponent that
-    were found ahead, each pair once, or None; ordinary RSA keys take them, primaries never.  Calls of
-    `execute` must be serialised by the caller.
+    makes its primary seeds and proofs reproducible.  With a *running* state as well (`snapshot_running`) no
+    power was lost: the TPM goes on from there, as if no time had passed.  *primes*, if given, has primes of
+    bits and exponent that were found ahead, each pair once, or None; ordinary RSA keys take them, primaries
+    never.  Calls of `execute` must be serialised by the caller.
+
+    Raises StateError when the state is damaged, of another version, or the one is not of the other.
     """
 
     def __init__(self, entropy: Callable[[int], bytes], now: Callable[[], int], snapshot: bytes | None = None,
                  seed: bytes | None = None,
-                 primes: Callable[[int, int], tuple[int, int] | None] | None = None) -> None:
+                 primes: Callable[[int, int], tuple[int, int] | None] | None = None,
+                 running: bytes | None = None) -> None:
         commands.load()
         self.tpm = Tpm(entropy, now)
         self.tpm.primes = primes
@@ -58,7 +63,10 @@ class Engine:
             for owner in self.tpm.owners:
                 owner.touch()
         else:
-            self._apply(_sections(snapshot), self.tpm)
+            self._apply(frame.unpack(*_PERMANENT, "TPM 2.0", snapshot), self.tpm)
+        if running is not None:
+            assert snapshot is not None, "a running state is one of a snapshot"
+            self._resume(frame.unpack_running(*_RUNNING, "running TPM 2.0", running, snapshot))
 
     def execute(self, command: bytes, locality: int = 0, cancelled: Callable[[], bool] = _never) -> Outcome:
         """Run *command*, which came from *locality* 0 to 4; any octets get exactly one response.
@@ -118,22 +126,58 @@ class Engine:
         return entry is not None and entry.request.LONG
 
     def snapshot(self) -> bytes:
-        """Return the permanent state; only owners whose state has changed encode theirs again."""
+        """Return the permanent state, which counts as stored from now on.
+
+        Only owners whose state has changed encode theirs again.
+        """
+        snapshot = self._permanent()
+        for owner in self.tpm.owners:
+            if owner.dirty:
+                owner.stored()
+        return snapshot
+
+    def _permanent(self) -> bytes:
         for owner in self.tpm.owners:
             if owner.dirty or owner.TAG not in self._sections:
                 self._sections[owner.TAG] = owner.save()
-                owner.dirty = False
-        pieces = [_HEAD.pack(_MAGIC, _VERSION, len(self._sections))]
-        for tag, section in self._sections.items():
-            pieces += (_SECTION.pack(tag, len(section)), section)
-        return b"".join(pieces)
+        return frame.pack(*_PERMANENT, self._sections)
+
+    def snapshot_running(self) -> bytes:
+        """Return all that lives until power goes, as it is between two commands; nothing changes by that.
+
+        It goes with the permanent state that `snapshot` returns before the next command, and no other.
+        """
+        sections = {}
+        for owner in self.tpm.owners:
+            volatile = owner.save_volatile()
+            sections[owner.TAG] = len(volatile).to_bytes(_SIZE, "big") + volatile + owner.save_live()
+        sections[self.tpm.random.TAG] = self.tpm.random.save_live()
+        sections[self._launch.TAG] = self._launch.save_live()
+        return frame.pack_running(*_RUNNING, sections, self._permanent())
+
+    def _resume(self, sections: dict[bytes, bytes]) -> None:
+        """The TPM is running as *sections* say; StateError when they are damaged."""
+        tpm = self.tpm
+        others: tuple[Random | Launch, ...] = (tpm.random, self._launch)
+        if sections.keys() != {part.TAG for part in (*tpm.owners, *others)}:
+            raise StateError("the state of the running TPM has other sections than this version knows")
+        try:
+            for owner in tpm.owners:
+                section = sections[owner.TAG]
+                end = _SIZE + int.from_bytes(section[:_SIZE], "big")
+                owner.restore_volatile(section[_SIZE:end])
+                owner.restore_live(section[end:])
+            for part in others:
+                part.restore_live(sections[part.TAG])
+        except (TpmError, ValueError) as error:
+            raise StateError(f"the state of the running TPM is damaged: {error}") from error
 
     def rollback(self, snapshot: bytes) -> None:
         """Make the permanent state that of *snapshot*; volatile state stays.
 
         Raises StateError when *snapshot* is not one that this version can read; nothing has changed then.
         """
-        sections = _sections(snapshot)
+        sections = frame.unpack(*_PERMANENT, "TPM 2.0", snapshot)
         # Owners take their sections one by one.  That all can be taken shows with owners of no value.
         self._apply(sections, Tpm(bytes, lambda: 0))
         self._apply(sections, self.tpm)
@@ -150,25 +194,3 @@ class Engine:
             raise StateError(f"the TPM state is damaged: {error}") from error
         if tpm is self.tpm:
             self._sections = sections
-
-
-def _sections(snapshot: bytes) -> dict[bytes, bytes]:
-    """Split a snapshot: magic, UINT16 version, UINT16 count, then tag[4], UINT32 size and octets each."""
-    try:
-        magic, version, count = _HEAD.unpack_from(snapshot)
-        if magic != _MAGIC:
-            raise StateError("this is not the state of a TPM 2.0")
-        if version != _VERSION:
-            raise StateError(f"the TPM state has version {version}; this version of cusetpm reads {_VERSION}")
-        off = _HEAD.size
-        sections: dict[bytes, bytes] = {}
-        for _ in range(count):
-            tag, size = _SECTION.unpack_from(snapshot, off)
-            off += _SECTION.size
-            sections[tag] = snapshot[off : off + size]
-            off += size
-    except StructError:
-        raise StateError("the TPM state is cut short") from None
-    if off != len(snapshot):
-        raise StateError("the TPM state is cut short")
-    return sections

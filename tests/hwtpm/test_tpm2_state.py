@@ -84,7 +84,7 @@ def test_every_owner_restores_what_it_saved(seed: int) -> None:
     for owner, other in zip(machine.tpm.owners, fresh.owners, strict=True):
         volatile = owner.save_volatile()
         other.restore_volatile(volatile)
-        assert other.save_volatile() == volatile or owner.TAG == b"clck", owner.TAG
+        assert other.save_volatile() == volatile, owner.TAG
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from hwtpm.client import Password
 from hwtpm.crypto import hashes
-from hwtpm.tpm2.engine import _VERSION
+from hwtpm.tpm2.engine import PERMANENT_VERSION
 from hwtpm.tpm2.requests.capability import GetCapability
 from hwtpm.tpm2.requests.clock import ReadClock
 from hwtpm.tpm2.requests.hierarchy import Clear, CreatePrimary, HierarchyChangeAuth
@@ -98,4 +98,5 @@ def test_a_stored_state_is_read(path: Path, startup: str) -> None:
 
 def test_there_is_a_file_of_today() -> None:
     """A change of the format needs a new version, with a file of its own (tests/support)."""
-    assert [json.loads(path.read_text())["version"] for path in FILES] == list(range(1, _VERSION + 1))
+    versions = [json.loads(path.read_text())["version"] for path in FILES]
+    assert versions == list(range(1, PERMANENT_VERSION + 1))

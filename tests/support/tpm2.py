@@ -31,14 +31,16 @@ class ManualClock:
 class Machine:
     """An engine with its clock, its client, and the `locality` that commands come from."""
 
-    def __init__(self, seed: bytes = b"a test", snapshot: bytes | None = None) -> None:
+    def __init__(self, seed: bytes = b"a test", snapshot: bytes | None = None,
+                 running: bytes | None = None) -> None:
         self.clock = ManualClock()
         self.entropy = CtrDrbg(b"entropy of " + seed).generate
         self.locality = 0
         self.cancelled: Callable[[], bool] = bool  # what commands that take long ask
         self.dirty = False  # of the last command
         self.durable = snapshot
-        self.engine = Engine(self.entropy, self.clock, snapshot, None if snapshot is not None else seed)
+        self.engine = Engine(self.entropy, self.clock, snapshot, None if snapshot is not None else seed,
+                             running=running)
         self.client = Client(self.execute, CtrDrbg(b"nonces of " + seed).generate)
         self.run = self.client.run
         if snapshot is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from hwtpm.client import Password
+from hwtpm.client import Authorization, Password
 from hwtpm.crypto import hashes
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.requests.attestation import GetTime
@@ -71,7 +72,7 @@ _MORE = (a.TPMA_NV_ORDERLY, a.TPMA_NV_CLEAR_STCLEAR, a.TPMA_NV_WRITEDEFINE, a.TP
 _BANKS = (c.TPM_ALG_SHA1, c.TPM_ALG_SHA256, c.TPM_ALG_SHA384)
 
 
-def attempt(machine: Machine, request: Command[Any], *authorizations: Password) -> bytes | int:
+def attempt(machine: Machine, request: Command[Any], *authorizations: Authorization) -> bytes | int:
     """Return the encoded response, or the response code."""
     try:
         return encode(machine.run(request, *authorizations))
@@ -87,7 +88,8 @@ class Walk:
 
     def __init__(self, seed: int, *, resumable: bool = False) -> None:
         # After a change of the allocation there can be no TPM Resume (Part 3, 9.4.1).
-        self._steps = tuple(s for s in _STEPS if not resumable or s is not Walk._allocate)
+        self._steps: tuple[Callable[[Any, Machine], list[bytes | int]], ...] = tuple(
+            s for s in _STEPS if not resumable or s is not Walk._allocate)
         self.random = Random(seed)
         self.contexts: dict[Machine, list[TPMS_CONTEXT]] = {}
         self.auths: dict[int, bytes] = {}
@@ -199,7 +201,7 @@ class Walk:
         m.clock.advance(ms)
         if self.random.random() < 0.7:
             return []
-        later = m.tpm.clock.clock_ms() + self.random.randrange(10_000_000)
+        later = m.run(ReadClock()).current_time.clock_info.clock + self.random.randrange(10_000_000)
         return [attempt(m, ClockSet(TPM_RH_OWNER, later), self.auth(TPM_RH_OWNER))]
 
     def _object(self, m: Machine) -> list[bytes | int]:

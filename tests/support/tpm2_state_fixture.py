@@ -9,7 +9,7 @@ import json
 import sys
 
 from hwtpm.client import Password
-from hwtpm.tpm2.engine import _VERSION
+from hwtpm.tpm2.engine import PERMANENT_VERSION
 from hwtpm.tpm2.requests.audit import SetCommandCodeAuditStatus
 from hwtpm.tpm2.requests.clock import ClockSet
 from hwtpm.tpm2.requests.context import EvictControl, FlushContext
@@ -93,7 +93,8 @@ def main() -> None:
     made.power_cycle()
     made.run(Startup(c.TPM_SU_STATE))
     names = {f"{h:08x}": made.run(ReadPublic(h)).name.hex() for h in (STORAGE, SEALED, SIGNING, RSA)}
-    json.dump({"version": _VERSION, "names": names, "snapshot": snapshot.hex()}, sys.stdout, indent=1)
+    json.dump({"version": PERMANENT_VERSION, "names": names, "snapshot": snapshot.hex()}, sys.stdout,
+              indent=1)
     print()
 
 

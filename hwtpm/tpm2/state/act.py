@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Final
 
 from hwtpm.tpm2.profile import ACT_COUNT, MAX_DIGEST_SIZE
 from hwtpm.tpm2.state.clock import Clock
-from hwtpm.tpm2.state.owner import Owner, Start
+from hwtpm.tpm2.state.owner import FLAG, Owner, Start
 from hwtpm.tpm2.types.attributes import TPMA_ACT_PRESERVESIGNALED, TPMA_ACT_SIGNALED
-from hwtpm.tpm2.types.base import UINT8, UINT16, UINT32
+from hwtpm.tpm2.types.base import UINT8, UINT16, UINT32, UINT64
 from hwtpm.tpm2.types.constants import TPM_ALG_NULL
 from hwtpm.tpm2.types.handles import TPM_RH_ACT_0
 from hwtpm.tpm2.types.structures import TPMS_ACT_DATA
@@ -29,6 +29,21 @@ class _Saved(Wire):
 class _Volatile(Wire):
     version: UINT8
     timers: Annotated[list[_Saved], ListOf(ACT_COUNT, prefix="B")]
+
+
+class _Running(Wire):
+    start: UINT64
+    timeout: UINT32
+    signaled: FLAG
+    preserved: FLAG
+    updated: FLAG
+    policy_alg: UINT16
+    policy: Annotated[bytes, Sized(MAX_DIGEST_SIZE, prefix="B")]
+
+
+class _Live(Wire):
+    version: UINT8
+    timers: Annotated[list[_Running], ListOf(ACT_COUNT, prefix="B")]
 
 
 class _Timer:
@@ -97,6 +112,18 @@ class _Timer:
         self._signaled = self.preserved = bool(saved.attributes & TPMA_ACT_SIGNALED)
         self.policy = (saved.policy_alg, saved.policy)
         self.count(saved.timeout)
+
+    def running(self) -> _Running:
+        """Return all of the timer as it is."""
+        return _Running(self._start, self._timeout, self._signaled, self.preserved, self.updated,
+                        *self.policy)
+
+    def go_on(self, running: _Running) -> None:
+        """Go on from what `running` gave."""
+        self._start, self._timeout = running.start, running.timeout
+        self._signaled, self.preserved = bool(running.signaled), bool(running.preserved)
+        self.updated = bool(running.updated)
+        self.policy = (running.policy_alg, running.policy)
 
 
 class Timers(Owner):
@@ -180,3 +207,18 @@ class Timers(Owner):
             raise ValueError(f"timers of version {found.version}")
         for timer, saved in zip(self._timers, found.timers, strict=True):
             timer.resume(saved)
+        self._kept = state
+
+    def save_live(self) -> bytes:
+        """Return version and each timer as it is, with no time of a Shutdown's."""
+        return encode(_Live(_FORMAT, [timer.running() for timer in self._timers]))
+
+    def restore_live(self, state: bytes) -> None:
+        """Take what `save_live` gave."""
+        found = decode(_Live, state)
+        if found.version != _FORMAT or len(found.timers) != ACT_COUNT:
+            raise ValueError(f"timers of version {found.version}")
+        if any(running.start > self._clock.time_ms() for running in found.timers):
+            raise ValueError("a timer that starts later")
+        for timer, running in zip(self._timers, found.timers, strict=True):
+            timer.go_on(running)

@@ -21,10 +21,25 @@ class _Permanent(Wire):
     safe: UINT8
 
 
+class _Volatile(Wire):
+    version: UINT8
+    reported: UINT64
+
+
+class _Live(Wire):
+    version: UINT8
+    rate: UINT32
+    counted: UINT64
+    elapsed: UINT64
+    clock: UINT64
+
+
 # Changes of the rate by TPM_CLOCK_ADJUST without its sign, in millionths of the nominal rate.
 _STEPS: Final = (0, 100, 1_000, 10_000)
 _NOMINAL: Final = 1_000_000
 _TOLERANCE: Final = 150_000
+_LIMIT: Final = 1 << 62  # ms, more than any Time
+_CLOCK_LIMIT: Final = (1 << 64) - (1 << 47)  # ms, more than Clock from the highest that can be set
 
 
 class Clock(Owner):
@@ -147,4 +162,28 @@ class Clock(Owner):
 
     def save_volatile(self) -> bytes:
         """Return the last Clock that was reported: a later one nullifies a Shutdown (Part 1, 33.3.3)."""
-        return bytes([1]) + self._reported.to_bytes(8, "big")
+        return encode(_Volatile(1, self._reported))
+
+    def restore_volatile(self, state: bytes) -> None:
+        """Take what `save_volatile` gave."""
+        found = decode(_Volatile, state)
+        if found.version != 1:
+            raise ValueError(f"clock state of version {found.version}")
+        self._reported = found.reported
+
+    def save_live(self) -> bytes:
+        """Return version, the rate, Time when it was set, the ms that passed since, and Clock."""
+        elapsed, clock = self._now() - self._counted_from, self.time_ms() + self._ahead
+        return encode(_Live(1, self._rate, self._counted, elapsed, clock))
+
+    def restore_live(self, state: bytes) -> None:
+        """Take what `save_live` gave; Time and Clock go on from there, whatever the time is now."""
+        found = decode(_Live, state)
+        if found.version != 1:
+            raise ValueError(f"clock state of version {found.version}")
+        if (abs(found.rate - _NOMINAL) > _TOLERANCE or max(found.counted, found.elapsed) >= _LIMIT
+                or found.clock >= _CLOCK_LIMIT):
+            raise ValueError("a time that no TPM reaches")
+        self._rate, self._counted = found.rate, found.counted
+        self._counted_from = self._now() - found.elapsed
+        self._ahead = found.clock - self.time_ms()

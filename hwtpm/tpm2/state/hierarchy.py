@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 from hwtpm.tpm2.profile import MAX_DIGEST_SIZE, PRIMARY_SEED_SIZE, PROOF_SIZE
-from hwtpm.tpm2.state.owner import Owner, Start
+from hwtpm.tpm2.state.owner import FLAG, Owner, Start
 from hwtpm.tpm2.types.base import UINT8, UINT16
 from hwtpm.tpm2.types.constants import TPM_ALG_NULL
 from hwtpm.tpm2.types.handles import (
@@ -51,6 +51,11 @@ class _Volatile(Wire):
     ph_enable_nv: UINT8
 
 
+class _Live(Wire):
+    version: UINT8
+    ph_enable: FLAG
+
+
 _STORED = (TPM_RH_OWNER, TPM_RH_ENDORSEMENT, TPM_RH_PLATFORM)
 _NO_POLICY = (TPM_ALG_NULL, b"")
 
@@ -65,8 +70,9 @@ class Hierarchies(Owner):
 
     def __init__(self) -> None:
         super().__init__()
-        self._seeds: dict[int, bytes] = {}
-        self._proofs: dict[int, bytes] = {}
+        # The NULL hierarchy has a seed and a proof from the first Startup on.
+        self._seeds: dict[int, bytes] = {TPM_RH_NULL: b""}
+        self._proofs: dict[int, bytes] = {TPM_RH_NULL: b""}
         self._auths: dict[int, bytes] = dict.fromkeys((*_STORED, TPM_RH_LOCKOUT), b"")
         self._policies: dict[int, tuple[int, bytes]] = {}
         self._enabled: dict[int, bool] = dict.fromkeys(_STORED, True)
@@ -206,3 +212,14 @@ class Hierarchies(Owner):
         self._enabled[TPM_RH_OWNER] = bool(found.owner_enabled)
         self._enabled[TPM_RH_ENDORSEMENT] = bool(found.endorsement_enabled)
         self.ph_enable_nv = bool(found.ph_enable_nv)
+
+    def save_live(self) -> bytes:
+        """Return version and phEnable."""
+        return encode(_Live(1, self._enabled[TPM_RH_PLATFORM]))
+
+    def restore_live(self, state: bytes) -> None:
+        """Take what `save_live` gave."""
+        found = decode(_Live, state)
+        if found.version != 1:
+            raise ValueError(f"hierarchy state of version {found.version}")
+        self._enabled[TPM_RH_PLATFORM] = bool(found.ph_enable)

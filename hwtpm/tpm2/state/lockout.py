@@ -8,7 +8,7 @@ from hwtpm.errors import TpmError
 from hwtpm.tpm2.profile import DA_LOCKOUT_RECOVERY, DA_MAX_TRIES, DA_RECOVERY_TIME
 from hwtpm.tpm2.state.clock import Clock
 from hwtpm.tpm2.state.owner import Owner, Start
-from hwtpm.tpm2.types.base import UINT8, UINT32
+from hwtpm.tpm2.types.base import UINT8, UINT32, UINT64
 from hwtpm.tpm2.types.constants import TPM_RC_LOCKOUT
 from hwtpm.wire import Wire, decode, encode
 
@@ -20,6 +20,12 @@ class _Permanent(Wire):
     recovery_time: UINT32
     lockout_recovery: UINT32
     lockout_auth_enabled: UINT8
+
+
+class _Live(Wire):
+    version: UINT8
+    heal_from: UINT64
+    lockout_from: UINT64
 
 
 class Lockout(Owner):
@@ -117,3 +123,16 @@ class Lockout(Owner):
         self.failed_tries, self.max_tries = found.failed_tries, found.max_tries
         self.recovery_time, self.lockout_recovery = found.recovery_time, found.lockout_recovery
         self.lockout_auth_enabled = bool(found.lockout_auth_enabled)
+
+    def save_live(self) -> bytes:
+        """Return version and the Times from which failures are forgiven."""
+        return encode(_Live(1, self._heal_from, self._lockout_from))
+
+    def restore_live(self, state: bytes) -> None:
+        """Take what `save_live` gave."""
+        found = decode(_Live, state)
+        if found.version != 1:
+            raise ValueError(f"lockout state of version {found.version}")
+        if max(found.heal_from, found.lockout_from) > self._clock.time_ms():
+            raise ValueError("a failure that is to come")
+        self._heal_from, self._lockout_from = found.heal_from, found.lockout_from

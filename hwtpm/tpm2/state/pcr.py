@@ -16,7 +16,7 @@ from hwtpm.tpm2.profile import (
     PCR_BANKS,
     PCR_SELECT_MAX,
 )
-from hwtpm.tpm2.state.owner import Owner, Start
+from hwtpm.tpm2.state.owner import FLAG, Owner, Start
 from hwtpm.tpm2.types.base import UINT8, UINT16, UINT32
 from hwtpm.tpm2.types.constants import TPM_ALG_NULL, TPM_RC_LOCALITY, TPM_RC_PCR
 from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION, TPMT_HA
@@ -56,6 +56,7 @@ ATTRIBUTES: Final = (
     Attributes(False, False, 0x0F, 0x1F),  # 23: applications
 )
 _SAVED: Final = tuple(index for index, attributes in enumerate(ATTRIBUTES) if attributes.saved)
+_OTHERS: Final = tuple(index for index in range(IMPLEMENTATION_PCR) if index not in _SAVED)
 
 
 class _Bank(Wire):
@@ -80,6 +81,12 @@ class _Volatile(Wire):
     version: UINT8
     counter: UINT32
     auth: Annotated[bytes, Sized(MAX_DIGEST_SIZE, prefix="B"), SECRET]
+    banks: Annotated[list[_Values], ListOf(255, prefix="B")]
+
+
+class _Live(Wire):
+    version: UINT8
+    launched: FLAG
     banks: Annotated[list[_Values], ListOf(255, prefix="B")]
 
 
@@ -288,22 +295,38 @@ class Pcrs(Owner):
 
     def save_volatile(self) -> bytes:
         """Return version, pcrUpdateCounter, the group's authValue, the values that a TPM Resume restores."""
-        return encode(_Volatile(_FORMAT, self.counter, self._auth, [
-            _Values(alg, [bank[index] for index in _SAVED]) for alg, bank in self.banks.items()
-        ]))
+        return encode(_Volatile(_FORMAT, self.counter, self._auth, self._values(_SAVED)))
 
     def restore_volatile(self, state: bytes) -> None:
         found = decode(_Volatile, state)
-        saved = {bank.alg: bank.values for bank in found.banks}
-        whole = saved.keys() == self.allocation.keys() and all(
-            [len(value) for value in values] == [DIGEST_SIZE[alg]] * len(_SAVED)
-            for alg, values in saved.items()
-        )
-        if found.version != _FORMAT or not whole:
+        if found.version != _FORMAT:
             raise ValueError(f"PCR values of version {found.version}")
+        self._take(found.banks, _SAVED)
         self.counter, self._auth = found.counter, found.auth
+
+    def save_live(self) -> bytes:
+        """Return version, `launched` and the values of the other PCRs."""
+        return encode(_Live(_FORMAT, self.launched, self._values(_OTHERS)))
+
+    def restore_live(self, state: bytes) -> None:
+        found = decode(_Live, state)
+        if found.version != _FORMAT:
+            raise ValueError(f"PCR values of version {found.version}")
+        self._take(found.banks, _OTHERS)
+        self.launched = bool(found.launched)
+
+    def _values(self, indices: Iterable[int]) -> list[_Values]:
+        return [_Values(alg, [bank[index] for index in indices]) for alg, bank in self.banks.items()]
+
+    def _take(self, found: Iterable[_Values], indices: Sequence[int]) -> None:
+        """The PCRs have the values that `_values` gave for *indices*; ValueError if of other banks."""
+        saved = {bank.alg: bank.values for bank in found}
+        if saved.keys() != self.allocation.keys() or any(
+                [len(value) for value in values] != [DIGEST_SIZE[alg]] * len(indices)
+                for alg, values in saved.items()):
+            raise ValueError("PCR values of other banks")
         for alg, values in saved.items():
-            for index, value in zip(_SAVED, values, strict=True):
+            for index, value in zip(indices, values, strict=True):
                 self.banks[alg][index] = value
 
 

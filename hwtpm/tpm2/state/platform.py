@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Annotated, ClassVar, Final
 
 from hwtpm.tpm2.profile import MAX_CAP_CC
-from hwtpm.tpm2.state.owner import Owner, Start
+from hwtpm.tpm2.state.owner import FLAG, Owner, Start
 from hwtpm.tpm2.types import constants as c
 from hwtpm.tpm2.types.base import UINT8, UINT32
-from hwtpm.wire import Int, ListOf, Wire, decode, encode
+from hwtpm.wire import ListOf, Wire, decode, encode
 
 _FORMAT: Final = 1
 _ALWAYS: Final = c.TPM_CC_PP_Commands
@@ -28,13 +28,18 @@ GATED: Final = frozenset({
 class _Permanent(Wire):
     version: UINT8
     algorithm_set: UINT32
-    established: Annotated[bool, Int("B")]
+    established: FLAG
     gated: Annotated[list[UINT32], ListOf(MAX_CAP_CC, prefix="H")]
 
 
 class _Volatile(Wire):
     version: UINT8
-    read_only: Annotated[bool, Int("B")]
+    read_only: FLAG
+
+
+class _Live(Wire):
+    version: UINT8
+    resumable: FLAG
 
 
 class Platform(Owner):
@@ -105,3 +110,14 @@ class Platform(Owner):
         if found.version != _FORMAT:
             raise ValueError(f"platform state of version {found.version}")
         self.read_only = bool(found.read_only)
+
+    def save_live(self) -> bytes:
+        """Return version and `resumable`."""
+        return encode(_Live(_FORMAT, self.resumable))
+
+    def restore_live(self, state: bytes) -> None:
+        """Take what `save_live` gave."""
+        found = decode(_Live, state)
+        if found.version != _FORMAT:
+            raise ValueError(f"platform state of version {found.version}")
+        self.resumable = bool(found.resumable)

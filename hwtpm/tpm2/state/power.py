@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final
 
-from hwtpm.tpm2.state.owner import Owner, Start
-from hwtpm.tpm2.types.base import UINT8
+from hwtpm.tpm2.state.owner import FLAG, Owner, Start
+from hwtpm.tpm2.types.base import UINT8, UINT16
 from hwtpm.tpm2.types.constants import TPM_SU_CLEAR
 from hwtpm.wire import SECRET, Fixed, ListOf, Sized, Wire, decode, encode
 
@@ -24,6 +24,20 @@ class _Permanent(Wire):
     orderly: UINT8
     locality: UINT8
     sections: Annotated[list[_Section], ListOf(255, prefix="B")]
+
+
+class _Live(Wire):
+    version: UINT8
+    started: FLAG
+    start: UINT8  # which of _STARTS
+    failed: FLAG
+    was_orderly: FLAG
+    is_kept: FLAG
+    kept: Annotated[list[_Section], ListOf(255, prefix="B")]
+    tested: Annotated[list[UINT16], ListOf(255, prefix="B")]
+
+
+_STARTS: Final = (None, *Start)
 
 
 class Power(Owner):
@@ -70,11 +84,14 @@ class Power(Owner):
 
     def save(self) -> bytes:
         """Return version, the last Shutdown, the locality of the Startup, and what Shutdown(STATE) kept."""
-        self._unsaved_start = False
         return encode(_Permanent(
             _FORMAT, _DISORDERLY if self.orderly is None else self.orderly, self.locality,
-            [_Section(tag, octets) for tag, octets in self.saved.items()],
+            _sections(self.saved),
         ))
+
+    def stored(self) -> None:
+        super().stored()
+        self._unsaved_start = False
 
     def restore(self, state: bytes) -> None:
         """Take what `save` gave; a Startup that was never saved has not happened."""
@@ -87,3 +104,24 @@ class Power(Owner):
         self.kept = None
         if self._unsaved_start:
             self.started, self.start, self._unsaved_start = False, None, False
+
+    def save_live(self) -> bytes:
+        """Return version, how the TPM came up, the modes, `kept` and what is tested."""
+        return encode(_Live(
+            _FORMAT, self.started, _STARTS.index(self.start), self.failed, self.was_orderly,
+            self.kept is not None, _sections(self.kept or {}), sorted(self.tested),
+        ))
+
+    def restore_live(self, state: bytes) -> None:
+        """Take what `save_live` gave."""
+        found = decode(_Live, state)
+        if found.version != _FORMAT or found.start >= len(_STARTS):
+            raise ValueError(f"power state of version {found.version}")
+        self.started, self.start = bool(found.started), _STARTS[found.start]
+        self.failed, self.was_orderly = bool(found.failed), bool(found.was_orderly)
+        self.kept = {section.tag: section.octets for section in found.kept} if found.is_kept else None
+        self.tested = set(found.tested)
+
+
+def _sections(parts: Mapping[bytes, bytes]) -> list[_Section]:
+    return [_Section(tag, octets) for tag, octets in parts.items()]
