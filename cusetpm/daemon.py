@@ -23,6 +23,7 @@ from cusetpm.ring.link import Host, Link, connect
 from cusetpm.rm.manager import ResourceManager
 from cusetpm.statedir import StateDirectory
 from cusetpm.transport import Cancelled
+from cusetpm.trouble import Trouble
 from hwtpm.chip import Chip
 from hwtpm.client import Client
 from hwtpm.errors import ProtocolError, StateError, TpmError
@@ -75,8 +76,9 @@ class Device:
     """
 
     def __init__(self, name: str, kind: Family, guest: Guest, outer: Link, inner: Link,
-                 accept: Callable[[Device], None]) -> None:
+                 trouble: Trouble, accept: Callable[[Device], None]) -> None:
         self.name = name
+        self.trouble = trouble
         self.family = kind.name
         self._family = kind
         self.guest, self.outer, self.inner = guest, outer, inner
@@ -105,8 +107,10 @@ class Device:
                 try:
                     self._store(self)
                 except (OSError, StateError, ProtocolError) as error:
-                    self._refused = error
-                    raise
+                    # What the manager met says more than its answer to the vTPM.
+                    self._refused = self.trouble.cause or error
+                    raise self._refused from None
+                self.trouble.silent = False
                 self._accepted = True
 
     def start_up(self, kind: str) -> None:
@@ -145,7 +149,8 @@ class Device:
             code = response_code(self.execute(command))
             if code in (0, self._family.not_started):
                 return
-        log.warning("vTPM %s: no orderly shutdown: %s", self.guest.uuid, self._family.rc_name(code))
+        if self.trouble.cause is None:
+            log.warning("vTPM %s: no orderly shutdown: %s", self.guest.uuid, self._family.rc_name(code))
 
     def store_volatile(self) -> None:
         """The next `power_on` resumes the vTPM as it is now."""
@@ -203,6 +208,8 @@ class System:
         self._now = now
         self._host = Host()
         self._devices: list[Device] = []
+        self._troubles: list[Trouble] = []
+        self._counting = Trouble("the manager's saves cannot be counted by the chip", self._troubles)
         with ExitStack() as stack:
             self._primes = PrimePool()
             stack.callback(self._primes.close)
@@ -218,7 +225,7 @@ class System:
             client = Client(lambda command: driver.execute(command, MANAGER_LOCALITY), os.urandom)
             self.manager = Manager(self.state.manager, client, os.urandom, now=now,
                                    interval=COUNT_INTERVAL_MS, held=True)
-            stack.callback(self.manager.close)
+            stack.callback(self.manager.close, self._not_counted)
             if self.manager.new:
                 # Its counter has to be in the chip, durably, before anything can be counted.
                 self.chip.release()
@@ -240,11 +247,13 @@ class System:
         kind = family(tpm)
         uuid, path = self.state.guest(name)
         vtpm = 2 + 2 * len(self._devices)
-        inner = connect(Endpoint(self.manager, uuid), front_domid=vtpm, back_domid=_MANAGER_DOMID,
+        trouble = Trouble(f"vTPM {name}: its state cannot be saved", self._troubles, silent=True)
+        endpoint = Endpoint(self.manager, uuid, lambda error: trouble.met(self._cause(error)))
+        inner = connect(endpoint, front_domid=vtpm, back_domid=_MANAGER_DOMID,
                         uuid=str(uuid), host=self._host)
         try:
             guest = Guest(kind, uuid, path, inner.front, os.urandom, self._now, seed, self._primes.take,
-                          powered=powered)
+                          powered=powered, trouble=trouble)
         except BaseException:
             inner.close()
             raise
@@ -254,7 +263,7 @@ class System:
             guest.close()
             inner.close()
             raise
-        device = Device(name, kind, guest, outer, inner, self._accept)
+        device = Device(name, kind, guest, outer, inner, trouble, self._accept)
         self._devices.append(device)
         return device
 
@@ -276,7 +285,18 @@ class System:
             try:
                 self.manager.count()
             except (StateError, TpmError, ProtocolError, OSError) as error:
-                log.warning("the manager's saves cannot be counted by the chip now: %s", error)
+                self._not_counted(error)
+            else:
+                self._counting.over()
+
+    def _not_counted(self, error: Exception) -> None:
+        self._counting.met(self._cause(error))
+
+    def _cause(self, error: Exception) -> Exception:
+        """Return why the manager has failed with *error*."""
+        if self.chip.failure is not None:
+            return self.chip.failure
+        return StateError(f"{self.state.manager}: {error}") if isinstance(error, StateError) else error
 
     def counts(self) -> dict[str, int]:
         """Return what has crossed each box so far."""

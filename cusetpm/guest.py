@@ -18,6 +18,7 @@ from threading import Lock
 from uuid import UUID
 
 from cusetpm.transport import Cancelled, Transport
+from cusetpm.trouble import Trouble
 from hwtpm.crypto import aead
 from hwtpm.crypto.errors import AuthenticationFailed
 from hwtpm.errors import ProtocolError, StateError
@@ -36,15 +37,16 @@ class Guest:
     *family* is what it is manufactured as; its state has to be of that family.
     *path* names its state without the slot's number; *manager* leads to the manager's endpoint for this UUID.
     *entropy*, *now* and *primes* are those of `Engine`; with a *seed* a new vTPM's primary seeds come from
-    it.  It has power from the start unless *powered* is false.  Raises StateError, one line for people, when
-    state and manager do not agree; nothing is changed then.
+    it.  It has power from the start unless *powered* is false; *trouble* hears why state could not be saved.
+    Raises StateError, one line for people, when state and manager do not agree; nothing is changed then.
     """
 
     def __init__(self, family: Family, uuid: UUID, path: Path, manager: Transport,
                  entropy: Callable[[int], bytes], now: Callable[[], int], seed: bytes | None = None,
                  primes: Callable[[int, int], tuple[int, int] | None] | None = None, *,
-                 powered: bool = True) -> None:
+                 powered: bool = True, trouble: Trouble | None = None) -> None:
         self.uuid = uuid
+        self._trouble = trouble or Trouble(f"vTPM {uuid}: its state cannot be saved", [])
         self.saves = 0  # records that the manager has made the truth
         self.engine: Engine | None = None  # while there is power
         self._manager = manager
@@ -207,7 +209,7 @@ class Guest:
         try:
             self._save(engine)
         except (OSError, ProtocolError, StateError) as error:
-            log.error("vTPM %s: its state cannot be saved: %s", self.uuid, error)
+            self._trouble.met(error)
             self._in_doubt = True
             self._settle()
             return False
@@ -223,6 +225,7 @@ class Guest:
         self._ask(protocol.save_hash_key(sha256(record).digest() + key))
         self._current, self._durable = slot, snapshot
         self.saves += 1
+        self._trouble.over()
 
     def _be_sure(self) -> None:
         """It is known which state is durable; StateError if that cannot be learned now."""
@@ -234,7 +237,7 @@ class Guest:
         try:
             current, durable = self._load()
         except (OSError, ProtocolError, StateError) as error:
-            log.error("vTPM %s: its state cannot be read back: %s", self.uuid, error)
+            self._trouble.met(error)
             return False
         if self.engine is not None:
             if durable is None:

@@ -31,6 +31,7 @@ class Chip:
     def __init__(self, path: Path, entropy: Callable[[int], bytes], now: Callable[[], int], *,
                  held: bool = False) -> None:
         self.saves = 0  # NV writes since power-on, without those of the manufacture
+        self.failure: OSError | None = None  # why NV could not be written last, of which commands say little
         self._slots = Slots(path)
         try:
             self._sequence, self._durable = _newest(self._slots)
@@ -84,10 +85,12 @@ class Chip:
         if self.engine.dirty and not self._held:
             try:
                 self._save()
-            except OSError:
+            except OSError as error:
+                self.failure = error
                 assert self._durable is not None
                 self.engine.rollback(self._durable)
                 return False
+            self.failure = None
             self.saves += 1
         return True
 

@@ -124,10 +124,11 @@ class Manager:
             row = self._rows.get(uuid.bytes)
             return None if row is None else self._keys.decrypt_row(uuid.bytes, row)
 
-    def close(self) -> None:
+    def close(self, failed: Callable[[Exception], None] | None = None) -> None:
         """All saves are counted; the store is one file, and free for others; twice does nothing.
 
-        A chip that does not work any more cannot count, and is not a reason to keep the store open.
+        A chip that does not work any more cannot count, and is not a reason to keep the store open: *failed*
+        hears of it, or the log.
         """
         with self._lock:
             if self._held:
@@ -135,7 +136,10 @@ class Manager:
             try:
                 self._count()
             except (StateError, TpmError, ProtocolError, OSError) as error:
-                log.warning("the manager's last saves are not counted by the chip: %s", error)
+                if failed is not None:
+                    failed(error)
+                else:
+                    log.warning("the manager's last saves are not counted by the chip: %s", error)
             finally:
                 self._uncounted = False
                 self._store.close()

@@ -88,10 +88,16 @@ class Keeper(Protocol):
 
 
 class Endpoint:
-    """The manager as one vTPM sees it: a transport that answers any octets with one well-formed response."""
+    """The manager as one vTPM sees it: a transport that answers any octets with one well-formed response.
 
-    def __init__(self, manager: Keeper, uuid: UUID) -> None:
+    *failed* hears why the manager could not do what it was asked, which no return code tells; without it,
+    that is logged.
+    """
+
+    def __init__(self, manager: Keeper, uuid: UUID,
+                 failed: Callable[[Exception], None] | None = None) -> None:
         self._manager, self._uuid = manager, uuid
+        self._failed = failed or self._log
 
     def execute(self, command: bytes, locality: int = 0,
                 cancelled: Callable[[], bool] | None = None) -> bytes:
@@ -101,8 +107,11 @@ class Endpoint:
         except _Refused as refusal:
             return _response(refusal.code)
         except (OSError, ProtocolError, StateError, TpmError) as error:
-            log.error("vTPM %s: the manager failed: %s", self._uuid, error)
+            self._failed(error)
             return _response(TPM_FAIL)
+
+    def _log(self, error: Exception) -> None:
+        log.error("vTPM %s: the manager failed: %s", self._uuid, error)
 
     def cancel(self) -> None:
         """Nothing here can be cancelled."""

@@ -166,6 +166,8 @@ def _translated() -> Iterator[None]:
     except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
         # What SQLite says about a damaged file can quote the file, so it may be no text at all.
         told = "damaged" if isinstance(error, ValueError) else " ".join(str(error).split())
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            told += "; make room there"
         raise StateError(f"SQLite: {told}") from error
 
 

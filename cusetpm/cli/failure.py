@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import click
 
 from cusetpm.cli import FAILURE, NOT_EXECUTABLE, NOT_FOUND
+from cusetpm.trouble import line
 
 
 class Failure(click.ClickException):
@@ -34,16 +35,10 @@ class Disagreement(click.ClickException):
     exit_code = 1
 
 
-def os_error(error: OSError) -> str:
-    """Return *error* in one line: the file, then what is wrong with it."""
-    where = f"{error.filename}: " if error.filename is not None else ""
-    return f"{where}{error.strerror or error}"
-
-
 @contextmanager
 def os_failures() -> Iterator[None]:
     """An OSError from inside is a Failure."""
     try:
         yield
     except OSError as error:
-        raise Failure(os_error(error)) from error
+        raise Failure(line(error)) from error

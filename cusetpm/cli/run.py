@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from cusetpm.cli.failure import Failure, NotExecutable, NotFound, os_error
+from cusetpm.cli.failure import Failure, NotExecutable, NotFound
+from cusetpm.trouble import line
 from hwtpm.errors import ProtocolError, StateError
 
 
@@ -64,7 +65,7 @@ def command(tpm: str, front_end: str, startup: str, state_dir: Path | None, seed
     except (StateError, ProtocolError) as error:
         raise Failure(str(error)) from error
     except OSError as error:
-        raise Failure(os_error(error)) from error
+        raise Failure(line(error)) from error
 
 
 def _check_executable(name: str) -> None:

@@ -205,16 +205,6 @@ def test_files_of_the_run_lie_where_a_socket_can_and_are_named_by_absolute_paths
 
 
 @needs_root
-def test_a_full_file_system_is_one_line_that_names_a_file(tmp_path: Path) -> None:
-    for size in ("4k", "16k", "32k", "48k", "80k"):
-        script = f'mount -t tmpfs -o size={size} none {tmp_path} && exec "$@"'
-        done = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", *CUSETPM, "run", "--front-end",
-                               "socket", "--state-dir", str(tmp_path / "s"), "--", "true"],
-                              capture_output=True, text=True, check=False, timeout=120)
-        assert f"{tmp_path / 's'}/" in refusal(done)
-
-
-@needs_root
 def test_without_dev_fuse_auto_takes_the_socket_and_says_why(tmp_path: Path) -> None:
     def without(*arguments: str) -> subprocess.CompletedProcess[str]:
         # In a mount namespace of its own, with a /dev that has no fuse.
