@@ -152,7 +152,7 @@ def describe(event: Event) -> str:
     if event.type == EV_SEPARATOR:
         return "the end of the firmware's measurements" if data in _SEPARATORS else f"an error: {_text(data)}"
     if event.type in _VARIABLES and (variable := _variable(data)) is not None:
-        return f"{variable.name}-{variable.vendor} = {_short(variable.data)}"
+        return f"{_printable(variable.name)}-{variable.vendor} = {_short(variable.data)}"
     if event.type in _IMAGES and len(data) >= 32:
         size, file = struct.unpack_from("<Q", data, 8)[0], _file_path(data[32:])
         return f"an image of {size} octets" + (f", {file}" if file else "")

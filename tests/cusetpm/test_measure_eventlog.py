@@ -219,6 +219,18 @@ def test_a_log_of_sha1_digests_is_read_as_it_was_written(events: list[Event]) ->
     assert tcglog.parse(tcglog.encode(Log(events, None))) == Log(events, None)
 
 
+@pytest.mark.parametrize(("kind", "data", "text"), [
+    (tcgevents.EV_EFI_VARIABLE_BOOT, struct.pack("<16sQQ", bytes(16), 3, 1) + b"a\0\n\0b\0" + b"x",
+     "a?b-00000000-0000-0000-0000-000000000000 = 78"),
+    (tcgevents.EV_EFI_BOOT_SERVICES_APPLICATION, struct.pack("<QQQQ", 0, 77, 0, 0)
+     + struct.pack("<BBH", 4, 4, 10) + b"\\\0e\0\n\0" + b"\x7f\xff\x04\0", "an image of 77 octets, \\e?"),
+    (0xD, "grub_cmd: x".encode("utf-16-le"), "grub_cmd: x"),
+    (0xD, b"two\nlines", b"two\nlines".hex()),
+])
+def test_what_people_read_is_one_line_without_control_characters(kind: int, data: bytes, text: str) -> None:
+    assert tcgevents.describe(event(4, kind, data)) == text
+
+
 @given(_EVENTS)
 def test_every_event_can_be_described_in_one_line(one: Event) -> None:
     assert "\n" not in tcgverify.describe(1, one)
