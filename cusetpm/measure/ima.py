@@ -139,9 +139,9 @@ def parse(data: bytes) -> MeasurementList:
 
 
 def encode(entry: Entry, order: Order = "little") -> bytes:
-    """Return *entry* as in binary_runtime_measurements; ValueError when its fields are not known."""
+    """Return *entry* as in binary_runtime_measurements; BadLog when its fields are not known."""
     if entry.fields is None:
-        raise ValueError(f"the fields of template {entry.template} are not known")
+        raise BadLog(f"the fields of template {entry.template} are not known: use the binary list")
     template = entry.template.encode()
     head = entry.pcr.to_bytes(4, order) + entry.digest + len(template).to_bytes(4, order) + template
     if entry.template == "ima":
