@@ -36,9 +36,10 @@ class Guest:
 
     *family* is what it is manufactured as; its state has to be of that family.
     *path* names its state without the slot's number; *manager* leads to the manager's endpoint for this UUID.
-    *entropy*, *now* and *primes* are those of `Engine`; with a *seed* a new vTPM's primary seeds come from
-    it.  It has power from the start unless *powered* is false; *trouble* hears why state could not be saved.
-    Raises StateError, one line for people, when state and manager do not agree; nothing is changed then.
+    *entropy*, *now* and *primes* are those of `Engine`; a *seed* is what a new vTPM is made from, or one that
+    is there was made from.  It has power from the start unless *powered* is false; *trouble* hears why state
+    could not be saved.  Raises StateError, one line for people, when state, manager and seed do not agree;
+    nothing is changed then.
     """
 
     def __init__(self, family: Family, uuid: UUID, path: Path, manager: Transport,
@@ -66,6 +67,10 @@ class Guest:
                     self.engine = self._make(self._durable)
                 except StateError as error:
                     raise StateError(f"{path}: {error}") from error
+                if seed is not None and not self.engine.made_from(seed):
+                    raise StateError(f"{path}: this TPM was not made from this seed, or its secrets have all "
+                                     f"been replaced since; use it without a seed, or take another directory "
+                                     f"for a new TPM")
         except BaseException:
             self._slots.close()
             raise

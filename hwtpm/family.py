@@ -34,6 +34,9 @@ class Engine(Protocol):
 
     fault: Exception | None
 
+    def made_from(self, seed: bytes) -> bool:
+        """Tell whether *seed* made this TPM, as far as that can be seen."""
+
     def execute(self, command: bytes, locality: int = 0, cancelled: Callable[[], bool] = ...) -> Outcome:
         """Run *command*, which came from *locality* 0 to 4."""
 

@@ -39,7 +39,8 @@ class _Hex(click.ParamType[bytes]):
 @click.option("--state-dir", type=click.Path(file_okay=False, readable=False, path_type=Path),
               help="Keep the TPM's state here; without it the TPM is gone with COMMAND.")
 @click.option("--seed", type=_Hex(), metavar="HEX",
-              help="Make a new TPM's primary seeds from this, so that its keys can be repeated.")
+              help="Make a new TPM's primary seeds from this, so that its keys can be repeated.  A TPM that "
+                   "is there already has to have been made from the same.")
 @click.option("-v", "--verbose", is_flag=True, help="Say on standard error what is done and why.")
 @click.argument("command", metavar="COMMAND [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(tpm: str, front_end: str, startup: str, state_dir: Path | None, seed: bytes | None, verbose: bool,

@@ -56,6 +56,10 @@ class Engine:
         else:
             self._apply(frame.unpack(_MAGIC, _VERSION, _WHAT, snapshot), self.tpm)
 
+    def made_from(self, seed: bytes) -> bool:
+        """Tell whether *seed* made this TPM, as far as that can be seen by a secret that it still has."""
+        return self.tpm.permanent.was_made_from(CtrDrbg(seed).generate)
+
     def execute(self, command: bytes, locality: int = 0, cancelled: Callable[[], bool] = _never) -> Outcome:
         """Run *command*, which came from *locality* 0 to 4; any octets get exactly one response.
 

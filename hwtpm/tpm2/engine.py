@@ -68,6 +68,10 @@ class Engine:
             assert snapshot is not None, "a running state is one of a snapshot"
             self._resume(frame.unpack_running(*_RUNNING, "running TPM 2.0", running, snapshot))
 
+    def made_from(self, seed: bytes) -> bool:
+        """Tell whether *seed* made this TPM, as far as that can be seen by a secret that it still has."""
+        return self.tpm.hierarchies.was_made_from(CtrDrbg(seed).generate)
+
     def execute(self, command: bytes, locality: int = 0, cancelled: Callable[[], bool] = _never) -> Outcome:
         """Run *command*, which came from *locality* 0 to 4; any octets get exactly one response.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hmac import compare_digest
 from typing import Annotated, ClassVar, Final
 
 from hwtpm.errors import TpmError
@@ -82,6 +83,13 @@ class PermanentData(Owner):
         """The secrets that a TPM has before it has an owner are new."""
         self._renew_owner_secrets(random)
         self.renew_daa_secrets(random)
+
+    def was_made_from(self, random: Callable[[int], bytes]) -> bool:
+        """Tell whether a secret is still what `manufacture` gives with *random*."""
+        made = type(self)(random)
+        made.manufacture(random)
+        return (compare_digest(self.tpm_proof, made.tpm_proof)
+                or compare_digest(self.tpm_daa_seed, made.tpm_daa_seed))
 
     def _renew_owner_secrets(self, random: Callable[[int], bytes]) -> None:
         self.set(tpm_proof=random(20), context_key=random(16), delegate_key=random(16))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hmac import compare_digest
 from typing import Annotated, ClassVar
 
 from hwtpm.tpm2.profile import MAX_DIGEST_SIZE, PRIMARY_SEED_SIZE, PROOF_SIZE
@@ -86,6 +87,13 @@ class Hierarchies(Owner):
             self._proofs[handle] = random(PROOF_SIZE)
         self.new_null(random)
         self.touch()
+
+    def was_made_from(self, random: Callable[[int], bytes]) -> bool:
+        """Tell whether a seed or proof is still what `manufacture` gives with *random*."""
+        made = type(self)()
+        made.manufacture(random)
+        return any(compare_digest(ours[handle], theirs[handle]) for handle in _STORED
+                   for ours, theirs in ((self._seeds, made._seeds), (self._proofs, made._proofs)))
 
     def new_null(self, random: Callable[[int], bytes]) -> None:
         """The NULL hierarchy has a new seed and proof, as after each TPM Reset."""
