@@ -42,3 +42,7 @@ class ProtocolError(Exception):
 
 class StateError(Exception):
     """Stored state cannot be used: damaged, of another version, or not ours."""
+
+
+class MissingPrimitive(Exception):
+    """This machine's cryptographic library refuses something that a TPM cannot do without."""

@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Any, Final
 
 from hwtpm.errors import TpmError
+from hwtpm.tpm12 import selftest
 from hwtpm.tpm12.context import COMMANDS, Authorization, Call, Plan, Tpm
 from hwtpm.tpm12.requests.command import Needs
 from hwtpm.tpm12.state.power import Tested
@@ -85,7 +86,12 @@ def _header(tpm: Tpm, command: bytes) -> tuple[Plan, int]:
 
 
 def prepare(tpm: Tpm, plan: Plan) -> None:
-    """What every command does to the TPM before its parameters are looked at has happened."""
+    """What every command does to the TPM before its parameters are looked at has happened.
+
+    Tests that are outstanding run now, unless the command can do without them (Part 3, 4.2: action 1.c).
+    """
+    if tpm.power.tested is Tested.LIMITED and not plan.request.BEFORE_TESTS:
+        selftest.run_all(tpm)
     if TPM_ORD_Startup != plan.request.ORD:
         tpm.power.forget()
 

@@ -8,11 +8,10 @@ from typing import Final, NamedTuple
 from hwtpm import snapshot as frame
 from hwtpm.crypto.drbg import CtrDrbg
 from hwtpm.errors import StateError, TpmError
-from hwtpm.tpm12 import commands
+from hwtpm.tpm12 import commands, selftest
 from hwtpm.tpm12.context import COMMANDS, Tpm
 from hwtpm.tpm12.dispatch import error_response, execute
 from hwtpm.tpm12.launch import Launch
-from hwtpm.tpm12.state.power import Tested
 from hwtpm.tpm12.types.codes import TPM_FAIL
 
 _MAGIC: Final = b"cusetpm 1.2\0"
@@ -38,12 +37,16 @@ class Engine:
     the TPM is the one that gave it, after a loss of power; without, it is newly manufactured, and a *seed*
     makes its secrets reproducible.  *primes*, if given, has primes of bits and exponent that were found
     ahead, each pair once, or None.  Calls of `execute` must be serialised by the caller.
+
+    Raises MissingPrimitive where this machine's cryptographic library refuses what a TPM 1.2 cannot do
+    without, and StateError for a *snapshot* that cannot be read.
     """
 
     def __init__(self, entropy: Callable[[int], bytes], now: Callable[[], int], snapshot: bytes | None = None,
                  seed: bytes | None = None,
                  primes: Callable[[int, int], tuple[int, int] | None] | None = None) -> None:
         commands.load()
+        selftest.require_primitives()
         self.tpm = Tpm(entropy, now)
         self.tpm.primes = primes
         self._launch = Launch(self.tpm)
@@ -55,6 +58,7 @@ class Engine:
                 owner.touch()
         else:
             self._apply(frame.unpack(_MAGIC, _VERSION, _WHAT, snapshot), self.tpm)
+        selftest.run_limited(self.tpm)
 
     def made_from(self, seed: bytes) -> bool:
         """Tell whether *seed* made this TPM, as far as that can be seen by a secret that it still has."""
@@ -74,7 +78,7 @@ class Engine:
             response = execute(tpm, command)
         except Exception as fault:  # The guest must not be able to end the process with a defect of ours.
             self.fault = fault
-            tpm.power.tested = Tested.FAILED
+            tpm.power.fail("internal error")
             return Outcome(error_response(TPM_FAIL), False)
         return Outcome(response, self.dirty)
 

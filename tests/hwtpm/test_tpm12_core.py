@@ -22,7 +22,7 @@ from hwtpm.tpm12.types.codes import (
     TPM_BADTAG,
     TPM_DEFEND_LOCK_RUNNING,
     TPM_DISABLED,
-    TPM_FAIL,
+    TPM_FAILEDSELFTEST,
     TPM_INVALID_AUTHHANDLE,
     TPM_INVALID_POSTINIT,
 )
@@ -136,7 +136,7 @@ def test_a_saved_state_is_resumed_once() -> None:
     assert machine.run(PcrRead(5)).out_digest == value
     assert machine.tpm.keys.get(handle).key.usage_auth == KEY_AUTH
     machine.power_cycle()
-    with refused(TPM_FAIL):
+    with refused(TPM_FAILEDSELFTEST):
         machine.run(Startup(TPM_ST_STATE))
 
 
@@ -145,7 +145,7 @@ def test_any_command_makes_a_saved_state_void() -> None:
     machine.run(SaveState())
     machine.run(GetRandom(1))
     machine.power_cycle()
-    with refused(TPM_FAIL):
+    with refused(TPM_FAILEDSELFTEST):
         machine.run(Startup(TPM_ST_STATE))
 
 

@@ -18,6 +18,7 @@ _MODULES = (
     "sessions",
     "startup",
     "storage",
+    "testing",
 )
 
 

@@ -20,6 +20,7 @@ class Extend(Command[ExtendResponse]):
 
     ORD: ClassVar[int] = TPM_ORD_Extend
     NEEDS: ClassVar[Needs] = Needs.WORKING
+    BEFORE_TESTS: ClassVar[bool] = True
     pcr_num: UINT32
     in_digest: TPM_DIGEST
 

@@ -1,4 +1,4 @@
-"""Admin startup and state (Part 3, 3)."""
+"""Admin startup and state (Part 3, 3 and 27.5)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from hwtpm.tpm12.requests.command import Command, Empty, Needs
 from hwtpm.tpm12.types.base import UINT16
-from hwtpm.tpm12.types.ordinals import TPM_ORD_SaveState, TPM_ORD_Startup
+from hwtpm.tpm12.types.ordinals import TPM_ORD_Reset, TPM_ORD_SaveState, TPM_ORD_Startup
 
 
 class Startup(Command[Empty]):
@@ -14,8 +14,7 @@ class Startup(Command[Empty]):
 
     ORD: ClassVar[int] = TPM_ORD_Startup
     NEEDS: ClassVar[Needs] = Needs.NOTHING
-    AUDITABLE: ClassVar[bool] = False
-    WRAPPABLE: ClassVar[bool] = False
+    BEFORE_TESTS: ClassVar[bool] = True
     startup_type: UINT16
 
 
@@ -24,5 +23,10 @@ class SaveState(Command[Empty]):
 
     ORD: ClassVar[int] = TPM_ORD_SaveState
     NEEDS: ClassVar[Needs] = Needs.WORKING
-    AUDITABLE: ClassVar[bool] = False
-    WRAPPABLE: ClassVar[bool] = False
+
+
+class Reset(Command[Empty]):
+    """All authorization sessions are closed.  Part 3, 27.5."""
+
+    ORD: ClassVar[int] = TPM_ORD_Reset
+    NEEDS: ClassVar[Needs] = Needs.WORKING

@@ -35,13 +35,15 @@ class _Volatile(Wire):
     version: UINT8
     started: UINT8
     tested: UINT8
+    failure: Annotated[bytes, Sized(255, prefix="B")]
 
 
 class Power(Owner):
     """The state machine between TPM_Init and loss of power.
 
-    `saved` is the volatile state of every owner by its TAG that TPM_SaveState kept: permanent, and gone with
-    the next command that is not TPM_Startup.
+    `failure` tells what put the TPM into failure mode; empty while it works.  `saved` is the volatile state
+    of every owner by its TAG that TPM_SaveState kept: permanent, and gone with the next command that is not
+    TPM_Startup.
     """
 
     TAG: ClassVar[bytes] = b"powr"
@@ -50,7 +52,12 @@ class Power(Owner):
         super().__init__()
         self.started = False  # TPM_STANY_FLAGS.postInitialise is the opposite
         self.tested = Tested.LIMITED
+        self.failure = ""
         self.saved: dict[bytes, bytes] = {}
+
+    def fail(self, why: str) -> None:
+        """The TPM is in failure mode until power goes: *why* is one line for TPM_GetTestResult."""
+        self.tested, self.failure = Tested.FAILED, why
 
     def keep(self, volatile: Mapping[bytes, bytes]) -> None:
         """TPM_SaveState has kept *volatile*."""
@@ -64,8 +71,9 @@ class Power(Owner):
             self.touch()
 
     def startup(self, start: Start) -> None:
-        """The TPM is started."""
+        """The TPM is started; what was tested before the power went counts no more."""
         self.started = True
+        self.tested = Tested.LIMITED
         self.forget()
 
     def save(self) -> bytes:
@@ -80,10 +88,13 @@ class Power(Owner):
         self.saved = {section.tag: section.octets for section in found.sections}
 
     def save_volatile(self) -> bytes:
-        """Return whether the TPM is started and tested."""
-        return encode(_Volatile(_FORMAT, self.started, self.tested))
+        """Return whether the TPM is started and tested, and why it failed."""
+        return encode(_Volatile(_FORMAT, self.started, self.tested, self.failure.encode()))
 
     def restore_volatile(self, state: bytes) -> None:
         """Take what `save_volatile` gave."""
         found = decode(_Volatile, state)
+        if found.version != _FORMAT:
+            raise ValueError(f"volatile power state of version {found.version}")
         self.started, self.tested = bool(found.started), Tested(found.tested)
+        self.failure = found.failure.decode()
