@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cusetpm.daemon import Device, System
 from cusetpm.devices import rawsocket
+from cusetpm.devices.streams import MAX_PATH
 from cusetpm.frontend import FrontEnd, choose
 from hwtpm.errors import StateError, TpmError
 from hwtpm.family import family
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SOCKET = "tpm0.sock"
 _MANAGED_SOCKET = "tpmrm0.sock"
-_PLACE_SIZE = rawsocket.MAX_PATH - len(f"/cusetpm-XXXXXXXX/{_MANAGED_SOCKET}")  # octets
+_PLACE_SIZE = MAX_PATH - len(f"/cusetpm-XXXXXXXX/{_MANAGED_SOCKET}")  # octets
 _SI_USER, _SI_TKILL, _SI_QUEUE = 0, -6, -1  # si_code of a signal that a process sent, not the terminal
 
 

@@ -5,7 +5,6 @@ swtpm_setup and swtpm_ioctl --info read it, and the first makes certificates fro
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Final
 
@@ -17,6 +16,8 @@ MODEL: Final = "cusetpm"
 
 def describe(family: str, flags: int) -> str:
     """Return what the SWTPM_INFO_ *flags* ask for of a TPM of *family*; what is not known is left out."""
+    import json  # seldom needed, and an import that every start would have to wait for
+
     found = {name: tell() for flag, (name, tell) in _TOPICS[family].items() if flags & flag}
     return json.dumps(found, separators=(",", ":"))
 
