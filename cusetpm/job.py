@@ -13,8 +13,11 @@ from pathlib import Path
 
 from cusetpm.daemon import Device, System
 from cusetpm.devices import rawsocket
-from cusetpm.devices.streams import MAX_PATH
+from cusetpm.devices.streams import MAX_PATH, UnixEndpoint
+from cusetpm.devices.swtpm.control import Control
+from cusetpm.devices.swtpm.server import CTRL, Located, serve_control
 from cusetpm.frontend import FrontEnd, choose
+from cusetpm.processes import occupy_standard_files
 from hwtpm.errors import StateError, TpmError
 from hwtpm.family import family
 
@@ -23,7 +26,7 @@ log = logging.getLogger(__name__)
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SOCKET = "tpm0.sock"
 _MANAGED_SOCKET = "tpmrm0.sock"
-_PLACE_SIZE = MAX_PATH - len(f"/cusetpm-XXXXXXXX/{_MANAGED_SOCKET}")  # octets
+_PLACE_SIZE = MAX_PATH - len(f"/cusetpm-XXXXXXXX/{_SOCKET}{CTRL}")  # octets
 _SI_USER, _SI_TKILL, _SI_QUEUE = 0, -6, -1  # si_code of a signal that a process sent, not the terminal
 
 
@@ -41,7 +44,7 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
     """
     # The main thread alone takes these, one at a time, so that teardown is never interrupted half-way.
     signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
-    _occupy_standard_files()
+    occupy_standard_files()
     with ExitStack() as stack:
         home = stack.enter_context(_Home())
         system = System(state_dir or home.path / "state")
@@ -49,9 +52,11 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         device = system.add_guest("tpm0", seed, tpm=tpm)
         if startup != "none":
             _start_up(device, startup)
-        socket = rawsocket.RawSocket(home.path / _SOCKET, device)
+        control = Control(device)
+        socket = rawsocket.RawSocket(home.path / _SOCKET, Located(control, device))
         socket.start()
         stack.callback(socket.stop)
+        stack.callback(serve_control(control, UnixEndpoint(f"{socket.path}{CTRL}")).stop)
         managed_path = None
         if device.manager is not None:
             managed = rawsocket.ManagedSocket(home.path / _MANAGED_SOCKET, device.manager)
@@ -71,17 +76,6 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         status = _wait(_spawn(command, environment))
         log.info("%s", ", ".join(f"{n} {what}" for what, n in system.counts().items()))
     return status
-
-
-def _occupy_standard_files() -> None:
-    """No file that is opened later takes the number of standard input, output or error.
-
-    Where one of them was closed, something of the state directory would else be what error messages go to.
-    COMMAND finds closed what was closed.
-    """
-    while (number := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
-        pass
-    os.close(number)
 
 
 class _Home:
@@ -119,7 +113,7 @@ def _environment(served: FrontEnd, socket_path: str, managed_path: str | None) -
     are not: each of them is a process that finds the objects of the one before.  A TPM 1.2 has no resource
     manager; of its tools, only tcsd opens a device.
     """
-    found = {"CUSETPM_SOCKET": socket_path}
+    found = {"CUSETPM_SOCKET": socket_path, "CUSETPM_CTRL": f"{socket_path}{CTRL}"}
     if served.device is not None:
         found["CUSETPM_DEVICE"] = found["TPM_DEVICE"] = served.device
         found["TPM_INTERFACE_TYPE"] = "dev"

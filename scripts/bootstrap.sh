@@ -19,6 +19,7 @@ runtime_programs=(
 )
 dev_programs=(
     swtpm:swtpm                        # the peer of the oracle tests and of scripts/bench
+    swtpm_ioctl:swtpm-tools            # clients of the control channel
     qemu-system-x86_64:qemu-system-x86 # scripts/vm, and so are the next two
     busybox:busybox-static
     depmod:kmod

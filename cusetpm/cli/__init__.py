@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
-_VERBS = ("run", "ima", "eventlog", "doctor")
+_VERBS = ("run", "swtpm", "ima", "eventlog", "doctor")
 
 FAILURE = 125  # cusetpm itself failed, as with env(1) and timeout(1); COMMAND's own statuses are below
 NOT_EXECUTABLE = 126

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from cusetpm.cli.failure import Failure, NotExecutable, NotFound
+from cusetpm.cli.logs import OneLine
 from cusetpm.trouble import line
 from hwtpm.errors import ProtocolError, StateError
 
@@ -53,7 +54,7 @@ def command(tpm: str, front_end: str, startup: str, state_dir: Path | None, seed
     """
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="cusetpm: %(message)s")
     if not verbose:
-        logging.getLogger().handlers[0].setFormatter(_OneLine("cusetpm: %(message)s"))
+        logging.getLogger().handlers[0].setFormatter(OneLine("cusetpm: %(message)s"))
     # What cannot be executed is refused before a TPM is made for it.
     _check_executable(command[0])
     from cusetpm import job  # the engine is imported for this verb only
@@ -76,10 +77,3 @@ def _check_executable(name: str) -> None:
         why = "is a directory" if os.path.isdir(name) else "cannot be executed"
         raise NotExecutable(f"{name}: {why}")
     raise NotFound(f"{name}: command not found")
-
-
-class _OneLine(logging.Formatter):
-    """Leaves tracebacks to --verbose."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return record.getMessage().join(("cusetpm: ", ""))

@@ -97,11 +97,12 @@ def environment(front_end: str) -> dict[str, str]:
 def test_sockets_of_the_tpm_and_of_its_resource_manager_are_named() -> None:
     found = environment("socket")
     assert found["CUSETPM_SOCKET"].endswith("/tpm0.sock")
+    assert found["CUSETPM_CTRL"] == found["CUSETPM_SOCKET"] + ".ctrl"
     assert found["CUSETPM_RM_SOCKET"].endswith("/tpmrm0.sock")
     for name in TCTIS:
         assert found[name].startswith("cmd:")
         assert found[name].endswith(found["CUSETPM_RM_SOCKET"])
-    assert found.keys() == {"CUSETPM_SOCKET", "CUSETPM_RM_SOCKET", *TCTIS}
+    assert found.keys() == {"CUSETPM_SOCKET", "CUSETPM_CTRL", "CUSETPM_RM_SOCKET", *TCTIS}
 
 
 @needs_fuse

@@ -18,12 +18,11 @@ from cusetpm.devices.swtpm.data import DataChannel
 from cusetpm.devices.swtpm.protocol import TIMEOUT_S, Attach, ControlChannel, End, Hangup
 from cusetpm.transport import Cancelled, Transport
 
+CTRL: Final = ".ctrl"
+"""Where tpm2-tss looks for the control channel: at the path of the other one, with this after it."""
+
 _RECEIVE: Final = 65536
 _MAX_FDS: Final = 8  # that one message may bring; only the first can be of use
-
-
-def _nothing() -> None:
-    pass
 
 
 class ControlServer:
@@ -38,7 +37,7 @@ class ControlServer:
         self._control = control
         self._attach = attach
         self._on_end = on_end
-        self._on_gone = on_end if end_with_client else _nothing
+        self._end_with_client = end_with_client
         self._connections = Connections(name, self._serve)
         self.adopt = self._connections.adopt
         self.listen = self._connections.listen
@@ -48,7 +47,8 @@ class ControlServer:
         try:
             self._converse(connection, ControlChannel(self._control))
         finally:
-            self._on_gone()
+            if self._end_with_client:
+                self._on_end()
 
     def _converse(self, connection: socket.socket, channel: ControlChannel) -> None:
         deadline = 0.0
@@ -65,8 +65,8 @@ class ControlServer:
                     if isinstance(action, bytes):
                         connection.sendall(action)
                     elif isinstance(action, Attach):
+                        self._take(action.fd)
                         fds.remove(action.fd)
-                        self._attach(open_socket(action.fd))
                     elif isinstance(action, End):
                         self._on_end()
                     elif isinstance(action, Hangup):
@@ -80,6 +80,15 @@ class ControlServer:
                 deadline = time.monotonic() + TIMEOUT_S
 
 
+    def _take(self, fd: int) -> None:
+        try:
+            found = open_socket(fd)
+        except OSError:
+            self._control.data_taken = False
+            raise
+        self._attach(found)
+
+
 class DataServer:
     """The channel for commands of the TPM behind *control*.
 
@@ -87,7 +96,7 @@ class DataServer:
     """
 
     def __init__(self, control: Control, name: str, *, once: bool = False,
-                 on_gone: Callable[[], None] = _nothing) -> None:
+                 on_gone: Callable[[], None] | None = None) -> None:
         self._control = control
         self._once = once
         self._on_gone = on_gone
@@ -112,7 +121,8 @@ class DataServer:
             if connection is self._passed:
                 self._passed = None
                 self._control.data_taken = False
-            self._on_gone()
+            if self._on_gone is not None:
+                self._on_gone()
 
     def _converse(self, connection: socket.socket) -> None:
         channel = DataChannel(self._control)
@@ -137,8 +147,8 @@ class Located:
 
 
 def serve_control(control: Control, endpoint: Endpoint) -> ControlServer:
-    """Return the running server of a control channel that neither ends the program nor takes a data channel."""
+    """Return the running server of a control channel that cannot end the program or pass a data channel."""
     control.data_taken = True
-    server = ControlServer(control, str(endpoint), lambda connection: connection.close(), _nothing)
+    server = ControlServer(control, str(endpoint), lambda connection: connection.close(), lambda: None)
     server.listen(endpoint)
     return server
