@@ -1,6 +1,7 @@
 """Measured launches: TPM_HASH_START, TPM_HASH_DATA, TPM_HASH_END of locality 4 (PC Client TIS 1.21, 11.3).
 
-The dynamic root of trust resets the PCRs of the new environment and is measured into PCR 17.
+The dynamic root of trust resets the PCRs of the new environment and is measured into PCR 17.  An error in any
+of the three begins failure mode: a launch that was not measured must not look like one that was.
 """
 
 from __future__ import annotations
@@ -19,17 +20,23 @@ _RESET: Final = range(17, 23)
 
 
 class Launch:
-    """The sequence of *tpm*; before TPM_Startup, and in a TPM that has failed, there is none."""
+    """The sequence of *tpm*; in a TPM that has failed there is none, and nothing happens."""
 
     def __init__(self, tpm: Tpm) -> None:
         self._tpm = tpm
         self._hash: Hash | None = None
 
     def start(self) -> None:
-        """The trusted environment is present, its PCRs are zero, and an empty sequence has begun."""
+        """The trusted environment is present, its PCRs are zero, and an empty sequence has begun.
+
+        Before TPM_Startup failure mode begins.
+        """
         tpm = self._tpm
         self._hash = None
-        if not tpm.power.started or tpm.power.tested is Tested.FAILED:
+        if tpm.power.tested is Tested.FAILED:
+            return
+        if not tpm.power.started:
+            tpm.power.fail("a launch before TPM_Startup")
             return
         tpm.power.forget()
         tpm.flags.tos_present = True
@@ -38,12 +45,20 @@ class Launch:
         self._hash = sha1()
 
     def data(self, data: bytes) -> None:
-        """The sequence goes on with *data*; without a sequence nothing happens."""
+        """The sequence goes on with *data*; without a sequence failure mode begins."""
         if self._hash is not None:
             self._hash.update(data)
+        else:
+            self._fail()
 
     def end(self) -> None:
-        """The sequence is measured and gone; without one nothing happens."""
+        """The sequence is measured and gone; without one failure mode begins."""
         running, self._hash = self._hash, None
         if running is not None:
             self._tpm.pcrs.extend(_DRTM_PCR, running.digest())
+        else:
+            self._fail()
+
+    def _fail(self) -> None:
+        if self._tpm.power.tested is not Tested.FAILED:
+            self._tpm.power.fail("a launch without TPM_HASH_START")
