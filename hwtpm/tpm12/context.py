@@ -23,6 +23,8 @@ from hwtpm.tpm12.state.pcr import Pcrs
 from hwtpm.tpm12.state.permanent import PermanentData
 from hwtpm.tpm12.state.power import Power
 from hwtpm.tpm12.state.sessions import AuthSession, Sessions
+from hwtpm.tpm12.state.sha1 import Sha1Thread
+from hwtpm.tpm12.state.ticks import Ticks
 from hwtpm.tpm12.types.codes import TPM_BAD_LOCALITY, TPM_FAIL
 from hwtpm.wire import Wire, handle_area, parameter_reader, parameter_writer
 
@@ -49,9 +51,11 @@ class Tpm:
         self.counters = Counters()
         self.delegations = Delegations()
         self.contexts = Contexts(self.random)
+        self.sha1 = Sha1Thread()
+        self.ticks = Ticks(self.random, now)
         self.owners: tuple[Owner, ...] = (
             self.power, self.flags, self.permanent, self.pcrs, self.keys, self.sessions, self.lockout,
-            self.nv, self.counters, self.delegations, self.contexts,
+            self.nv, self.counters, self.delegations, self.contexts, self.sha1, self.ticks,
         )
         self.locality = 0
         # Tells whether the command in progress has been asked to end.
@@ -94,13 +98,15 @@ class Call:
     """One command in progress: its ordinal, its authorizations and the digest of its parameters.
 
     *parameters* are the octets of the request that its digests cover, without handles and authorizations.
+    `transport` is the handle of the transport session that wraps the command, 0 for none.
     """
 
-    __slots__ = ("authorizations", "parameters", "request")
+    __slots__ = ("authorizations", "parameters", "request", "transport")
 
     def __init__(self, request: type[Command[Any]], parameters: bytes,
                  authorizations: list[Authorization]) -> None:
         self.request, self.parameters, self.authorizations = request, parameters, authorizations
+        self.transport = 0
 
     @property
     def ordinal(self) -> int:

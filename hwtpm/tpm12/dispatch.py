@@ -31,7 +31,14 @@ from hwtpm.tpm12.types.codes import (
     TPM_SUCCESS,
 )
 from hwtpm.tpm12.types.constants import TPM_TAG_RQU_AUTH2_COMMAND, TPM_TAG_RQU_COMMAND, TPM_TAG_RSP_COMMAND
-from hwtpm.tpm12.types.ordinals import TPM_ORD_Startup
+from hwtpm.tpm12.types.ordinals import (
+    TPM_ORD_ExecuteTransport,
+    TPM_ORD_Init,
+    TPM_ORD_SHA1Complete,
+    TPM_ORD_SHA1CompleteExtend,
+    TPM_ORD_SHA1Update,
+    TPM_ORD_Startup,
+)
 from hwtpm.wire import (
     RC_INSUFFICIENT,
     RC_RESERVED_BITS,
@@ -43,6 +50,8 @@ from hwtpm.wire import (
 
 _HEADER: Final = Struct(">HII")
 _AUTHORIZATION: Final = Struct(">I20sB20s")
+_GO_ON: Final = (TPM_ORD_SHA1Update, TPM_ORD_SHA1Complete, TPM_ORD_SHA1CompleteExtend,
+                 TPM_ORD_ExecuteTransport)
 _pack_u32 = Struct(">I").pack
 _pack_u8 = Struct(">B").pack
 _CODES: Final = {  # what decoders raise, as a code of this family
@@ -81,19 +90,31 @@ def _header(tpm: Tpm, command: bytes) -> tuple[Plan, int]:
         raise TpmError(TPM_BAD_PARAM_SIZE)
     entry = COMMANDS.get(ordinal)
     if entry is None:
+        _receive(tpm, ordinal, 0)
         raise TpmError(TPM_BAD_ORDINAL)
     return entry.plan, tag
 
 
-def prepare(tpm: Tpm, plan: Plan) -> None:
+def prepare(tpm: Tpm, plan: Plan, transport: int = 0) -> None:
     """What every command does to the TPM before its parameters are looked at has happened.
 
     Tests that are outstanding run now, unless the command can do without them (Part 3, 4.2: action 1.c).
+    *transport* is the handle of the transport session that wraps the command, 0 for none.
     """
     if tpm.power.tested is Tested.LIMITED and not plan.request.BEFORE_TESTS:
         selftest.run_all(tpm)
-    if TPM_ORD_Startup != plan.request.ORD:
+    _receive(tpm, plan.request.ORD, transport)
+
+
+def _receive(tpm: Tpm, ordinal: int, transport: int) -> None:
+    """What does not outlive the receipt of another command is gone: a saved state, a SHA-1 thread.
+
+    Whether the thread is gone shows with the command that TPM_ExecuteTransport wraps (Part 3, 13).
+    """
+    if ordinal not in (TPM_ORD_Startup, TPM_ORD_Init):
         tpm.power.forget()
+    if ordinal not in _GO_ON or (ordinal != TPM_ORD_ExecuteTransport and transport != tpm.sha1.transport):
+        tpm.sha1.end()
 
 
 def parse(tpm: Tpm, plan: Plan, tag: int, command: bytes, off: int) -> tuple[Call, Any]:

@@ -30,4 +30,5 @@ ERRATA_REV: Final = 3
 
 TIMEOUTS_US: Final = (750_000, 2_000_000, 750_000, 750_000)  # TIS timeouts A to D
 DURATIONS_US: Final = (1_000_000, 10_000_000, 60_000_000)  # small, medium, long
+TICK_US: Final = 1000  # microseconds of one tick
 LOCKOUT_THRESHOLD: Final = 5  # failures of authorization that go unpunished

@@ -75,6 +75,9 @@ def test_who_is_not_there_changes_nothing(request_) -> None:  # type: ignore[no-
 def test_a_disabled_tpm_is_enabled_by_who_is_there_and_stays_so() -> None:
     machine = Machine()
     machine.run(Startup(TPM_ST_CLEAR))
+    with refused(TPM_BAD_PARAMETER):
+        machine.run(PRESENT)
+    machine.run(PhysicalPresence(TPM_PHYSICAL_PRESENCE_CMD_ENABLE))
     machine.run(PRESENT)
     machine.run(PhysicalEnable())
     with refused(TPM_DEACTIVATED):
@@ -225,7 +228,6 @@ def test_both_answer_the_same_commands_while_disabled_or_deactivated() -> None:
 
 def test_both_say_the_same_of_presence_and_opt_in() -> None:
     with pair() as both:
-        # Ours comes from the factory with presence by command enabled, swtpm without.
         both.agree(PhysicalPresence(TPM_PHYSICAL_PRESENCE_CMD_ENABLE))
         for request in (
             PhysicalEnable(), PhysicalDisable(), PhysicalSetDeactivated(1), SetOwnerInstall(0),

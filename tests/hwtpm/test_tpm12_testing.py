@@ -26,7 +26,6 @@ from hwtpm.tpm12.types.codes import (
     TPM_INVALID_POSTINIT,
 )
 from hwtpm.tpm12.types.constants import (
-    TPM_KEY_SIGNING,
     TPM_KH_SRK,
     TPM_PHYSICAL_PRESENCE_CMD_ENABLE,
     TPM_ST_CLEAR,
@@ -41,9 +40,6 @@ from tests.support.tpm12 import (
     OWNER_AUTH,
     SRK_AUTH,
     Machine,
-    create_key,
-    key_template,
-    load_key,
     owned,
     signing_key,
     started,
@@ -165,7 +161,7 @@ def test_a_self_test_is_certified_with_a_signing_key() -> None:
         machine.run(CertifySelfTest(handle, NONCE))
     with refused(TPM_BAD_SCHEME):
         machine.run(CertifySelfTest(TPM_KH_SRK, NONCE), machine.client.oiap(SRK_AUTH))
-    der = load_key(machine.client, create_key(machine.client, key_template(TPM_KEY_SIGNING, DER_PARMS)))
+    der = signing_key(machine.client, DER_PARMS)
     with refused(TPM_BAD_SCHEME):
         machine.run(CertifySelfTest(der, NONCE), machine.client.oiap(KEY_AUTH))
 

@@ -29,6 +29,7 @@ from hwtpm.tpm12.types.constants import (
     TPM_SS_NONE,
     TPM_ST_CLEAR,
     TPM_SS_RSASSAPKCS1v15_DER,
+    TPM_SS_RSASSAPKCS1v15_INFO,
     TPM_SS_RSASSAPKCS1v15_SHA1,
 )
 from hwtpm.tpm12.types.key import TPM_KEY, TPM_KEY_PARMS, TPM_PUBKEY, TPM_RSA_KEY_PARMS
@@ -41,6 +42,7 @@ OWNER_AUTH, SRK_AUTH, KEY_AUTH, MIGRATION_AUTH = b"owner".ljust(20, b"."), b"srk
 RSA_2048 = encode(TPM_RSA_KEY_PARMS(2048, 2, b""))
 STORAGE_PARMS = TPM_KEY_PARMS(TPM_ALG_RSA, TPM_ES_RSAESOAEP_SHA1_MGF1, TPM_SS_NONE, RSA_2048)
 SIGNING_PARMS = TPM_KEY_PARMS(TPM_ALG_RSA, TPM_ES_NONE, TPM_SS_RSASSAPKCS1v15_SHA1, RSA_2048)
+INFO_PARMS = TPM_KEY_PARMS(TPM_ALG_RSA, TPM_ES_NONE, TPM_SS_RSASSAPKCS1v15_INFO, RSA_2048)
 DER_PARMS = TPM_KEY_PARMS(TPM_ALG_RSA, TPM_ES_NONE, TPM_SS_RSASSAPKCS1v15_DER, RSA_2048)
 
 
@@ -105,7 +107,7 @@ class Machine:
 def started(seed: bytes = b"a test") -> Machine:
     """Return a new TPM, enabled and activated, after TPM_Startup(ST_CLEAR)."""
     machine = Machine(seed)
-    machine.tpm.flags.set(disable=False, deactivated=False)
+    machine.tpm.flags.set(disable=False, deactivated=False, physical_presence_cmd_enable=True)
     machine.run(Startup(TPM_ST_CLEAR))
     return machine
 
@@ -155,6 +157,6 @@ def load_key(client: Client, key: TPM_KEY, parent: int = TPM_KH_SRK, parent_auth
     return client.run(LoadKey2(parent, key), once(client.oiap(parent_auth))).inkey_handle
 
 
-def signing_key(client: Client) -> int:
+def signing_key(client: Client, parms: TPM_KEY_PARMS = SIGNING_PARMS) -> int:
     """Return the handle of a new signing key under the SRK."""
-    return load_key(client, create_key(client, key_template(TPM_KEY_SIGNING, SIGNING_PARMS)))
+    return load_key(client, create_key(client, key_template(TPM_KEY_SIGNING, parms)))

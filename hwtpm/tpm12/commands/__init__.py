@@ -9,6 +9,7 @@ _MODULES = (
     "counter",
     "delegation",
     "endorsement",
+    "hashing",
     "integrity",
     "nv",
     "opt_in",
@@ -19,6 +20,7 @@ _MODULES = (
     "startup",
     "storage",
     "testing",
+    "ticks",
 )
 
 

@@ -16,7 +16,6 @@ from hwtpm.tpm12.requests.integrity import (
 from hwtpm.tpm12.state.pcr import EXTEND_LOCALITIES, RESET_LOCALITIES, selected
 from hwtpm.tpm12.types.base import ZERO_DIGEST
 from hwtpm.tpm12.types.codes import (
-    TPM_BAD_LOCALITY,
     TPM_BADINDEX,
     TPM_INVALID_PCR_INFO,
     TPM_NOTLOCAL,
@@ -28,15 +27,25 @@ from hwtpm.tpm12.types.codes import (
 def extend(tpm: Tpm, call: Call, cmd: Extend) -> ExtendResponse:
     """The PCR holds SHA-1 of its value and the digest; a TPM that is off shows zeros.  Part 3, 16.1."""
     # Input Validation
-    if cmd.pcr_num >= NUM_PCR:
-        raise TpmError(TPM_BADINDEX)
-    if not EXTEND_LOCALITIES[cmd.pcr_num] >> tpm.locality & 1:
-        raise TpmError(TPM_BAD_LOCALITY)
+    require_extendable(tpm, cmd.pcr_num)
     # Internal Data Update
-    value = tpm.pcrs.extend(cmd.pcr_num, cmd.in_digest)
+    value = extend_pcr(tpm, cmd.pcr_num, cmd.in_digest)
     # Command Output
-    hidden = tpm.flags.permanent.disable or tpm.flags.stclear.deactivated
-    return ExtendResponse(ZERO_DIGEST if hidden else value)
+    return ExtendResponse(value)
+
+
+def require_extendable(tpm: Tpm, number: int) -> None:
+    """There is a PCR of that number (TPM_BADINDEX), which the locality may extend (TPM_BAD_LOCALITY)."""
+    if number >= NUM_PCR:
+        raise TpmError(TPM_BADINDEX)
+    tpm.require_locality(EXTEND_LOCALITIES[number])
+
+
+def extend_pcr(tpm: Tpm, number: int, digest: bytes) -> bytes:
+    """The PCR has taken up *digest*; return what may be shown of its value: zeros by a TPM that is off."""
+    value = tpm.pcrs.extend(number, digest)
+    off = tpm.flags.permanent.disable or tpm.flags.stclear.deactivated
+    return ZERO_DIGEST if off else value
 
 
 @handles

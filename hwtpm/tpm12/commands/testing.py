@@ -18,7 +18,7 @@ from hwtpm.tpm12.requests.testing import (
     GetTestResultResponse,
     SelfTestFull,
 )
-from hwtpm.tpm12.signing import require_signing_key, sign_sha1
+from hwtpm.tpm12.signing import require_signing, sign
 from hwtpm.tpm12.state.power import Tested
 from hwtpm.tpm12.types.codes import TPM_BAD_SCHEME
 from hwtpm.tpm12.types.constants import TPM_SS_RSASSAPKCS1v15_SHA1
@@ -68,7 +68,7 @@ def certify_self_test(tpm: Tpm, call: Call, cmd: CertifySelfTest) -> CertifySelf
     authorize_key(tpm, call, 0, key)
     if key.public.algorithm_parms.sig_scheme != TPM_SS_RSASSAPKCS1v15_SHA1:
         raise TpmError(TPM_BAD_SCHEME)
-    require_signing_key(key)
+    require_signing(key)
     # Command Output
     message = _PASSED + cmd.anti_replay + TPM_ORD_CertifySelfTest.to_bytes(4, "big")
-    return CertifySelfTestResponse(sign_sha1(key, sha1(message).digest()))
+    return CertifySelfTestResponse(sign(key, sha1(message).digest()))

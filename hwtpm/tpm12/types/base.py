@@ -10,6 +10,7 @@ from hwtpm.wire import SECRET, Fixed, Int, Role, Sized
 UINT8 = Annotated[int, Int("B")]
 UINT16 = Annotated[int, Int("H")]
 UINT32 = Annotated[int, Int("I")]
+UINT64 = Annotated[int, Int("Q")]
 TPM_BOOL = Annotated[int, Int("B", allowed=(0, 1), rc=TPM_BAD_PARAMETER)]
 
 TPM_DIGEST_SIZE: Final = 20

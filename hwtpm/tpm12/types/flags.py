@@ -21,7 +21,7 @@ class TPM_PERMANENT_FLAGS(Wire):
     allow_maintenance: TPM_BOOL = 1
     physical_presence_lifetime_lock: TPM_BOOL = 0
     physical_presence_hw_enable: TPM_BOOL = 0
-    physical_presence_cmd_enable: TPM_BOOL = 1
+    physical_presence_cmd_enable: TPM_BOOL = 0
     cekp_used: TPM_BOOL = 0
     tpm_post: TPM_BOOL = 0
     tpm_post_lock: TPM_BOOL = 0
