@@ -47,7 +47,7 @@ class _Wire:
     """The guest's end of the outer ring; the first command that it takes has the start accepted."""
 
     def __init__(self, kind: Family, front: TpmFront, accept: Callable[[], None]) -> None:
-        self._family = kind
+        self._family, self._shutdown = kind, kind.shutdown_code
         self._execute = front.execute
         self.cancel, self.takes_long = front.cancel, front.takes_long
         self.shut_down = False  # the last command was an orderly Shutdown
@@ -62,7 +62,7 @@ class _Wire:
                 return self._family.unsaved
             self._accept = None
         response = self._execute(command, locality, cancelled)
-        self.shut_down = self._family.shuts_down(command) and not response_code(response)
+        self.shut_down = command[6:10] == self._shutdown and not response_code(response)
         return response
 
 

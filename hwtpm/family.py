@@ -82,9 +82,10 @@ class Family(NamedTuple):
     not_started: int  # the code of a command before any Startup
     rc_name: Callable[[int], str]
 
-    def shuts_down(self, command: bytes) -> bool:
-        """Tell whether *command* is a shutdown of any kind."""
-        return command[6:10] == self.shutdown[0][6:10]
+    @property
+    def shutdown_code(self) -> bytes:
+        """The octets 6 to 9 of a shutdown of any kind, and of no other command."""
+        return self.shutdown[0][6:10]
 
 
 def response_code(response: bytes) -> int:
