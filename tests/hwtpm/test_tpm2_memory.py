@@ -115,7 +115,7 @@ def test_twenty_thousand_mixed_commands_keep_the_memory_bounded() -> None:
     assert grown < MAX_GROWTH, f"{grown} octets more"
     tpm = machine.tpm
     assert len(tpm.objects._primaries) <= 32
-    assert len(tpm.objects._answers) <= 32
+    assert len(tpm.objects.answers) <= 32
     assert len(tpm.sessions.loaded) + len(tpm.sessions.saved) <= MAX_ACTIVE_SESSIONS
     assert len(tpm.objects.transient) <= MAX_LOADED_OBJECTS
     plans = [entry.plan for entry in COMMANDS.values()]

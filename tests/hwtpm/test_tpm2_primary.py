@@ -61,7 +61,7 @@ def create(machine: Machine, hierarchy: int = TPM_RH_OWNER, *, template: TPMT_PU
 
 
 def remembered(machine: Machine) -> int:
-    return len(machine.tpm.objects._answers)
+    return len(machine.tpm.objects.answers)
 
 
 def parameters(response: CreatePrimaryResponse) -> bytes:

@@ -51,7 +51,7 @@ def _key(tpm: Tpm, hierarchy: int, parameters: bytes) -> tuple[object, ...]:
 
 
 def _recall(tpm: Tpm, area: tuple[int, ...], parameters: bytes) -> tuple[bytes, bytes] | None:
-    answer = tpm.objects.answer(_key(tpm, area[0], parameters))
+    answer = tpm.objects.answers.get(_key(tpm, area[0], parameters))
     if answer is None:
         return None
     return tpm.objects.add(answer.made).to_bytes(4, "big"), answer.parameters
@@ -66,7 +66,7 @@ def _keep(tpm: Tpm, cmd: CreatePrimary, parameters: bytes, response: CreatePrima
         return
     made = tpm.objects.loaded(response.object_handle)
     assert made is not None
-    tpm.objects.keep_answer(_key(tpm, cmd.primary_handle, parameters), Answer(made, answer))
+    tpm.objects.answers.put(_key(tpm, cmd.primary_handle, parameters), Answer(made, answer))
 
 
 COMMANDS[CreatePrimary.CC].memory = Memory(_recall, _keep)

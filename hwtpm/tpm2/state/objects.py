@@ -238,7 +238,8 @@ class Objects(Owner):
         self.persistent: dict[int, Object] = {}
         self._primaries: Recent[tuple[object, ...], Object] = Recent(_CACHED_PRIMARIES)
         self.repeated = False  # what `primary` returned last had been derived before
-        self._answers: Recent[tuple[object, ...], Answer] = Recent(_CACHED_ANSWERS)
+        # The answers to TPM2_CreatePrimary, by all that they depend on; no key holds a secret of a caller.
+        self.answers: Recent[tuple[object, ...], Answer] = Recent(_CACHED_ANSWERS)
 
     def get(self, handle: int) -> Object | AnySequence:
         """Return what a transient or persistent handle names; raises KeyError when it names nothing."""
@@ -280,7 +281,7 @@ class Objects(Owner):
 
     def _forget(self) -> None:
         self._primaries.clear()
-        self._answers.clear()
+        self.answers.clear()
 
     def evict_hierarchy(self, hierarchy: int) -> None:
         """Remove the persistent objects of a hierarchy (TPM2_Clear, TPM2_ChangeEPS, TPM2_ChangePPS)."""
@@ -314,14 +315,6 @@ class Objects(Owner):
             found = derive()
             self._primaries.put(key, found)
         return found
-
-    def answer(self, key: tuple[object, ...]) -> Answer | None:
-        """Return what `keep_answer` was given for *key*, or None."""
-        return self._answers.get(key)
-
-    def keep_answer(self, key: tuple[object, ...], answer: Answer) -> None:
-        """Keep the answer to a TPM2_CreatePrimary; *key* is all that it depends on, and holds no secret."""
-        self._answers.put(key, answer)
 
     def save(self) -> bytes:
         """Return the permanent state: UINT8 version, then UINT32 handle, UINT16 size and the object each."""
