@@ -195,16 +195,16 @@ class Device:
 class System:
     """Chip, manager and vTPMs of one state directory, running.
 
-    *now* gives milliseconds that never go back.  Raises StateError, one line for people, when the directory
-    cannot be used, and OSError from the file system.
+    *now* gives milliseconds that never go back; *scratch* is where temporary files may lie.  Raises
+    StateError, one line for people, when the directory cannot be used, and OSError from the file system.
 
     A start works in memory until a device is accepted (docs/adr/0008-a-start-that-is-refused.md).  Only a
     directory without a complete store of the manager is written to before, and if it was empty, `close` makes
     it so again.
     """
 
-    def __init__(self, path: Path,
-                 now: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000) -> None:
+    def __init__(self, path: Path, now: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000, *,
+                 scratch: Path | None = None) -> None:
         self._now = now
         self._host = Host()
         self._devices: list[Device] = []
@@ -224,7 +224,7 @@ class System:
             Client(driver.execute, os.urandom).run(Startup(TPM_SU_CLEAR))
             client = Client(lambda command: driver.execute(command, MANAGER_LOCALITY), os.urandom)
             self.manager = Manager(self.state.manager, client, os.urandom, now=now,
-                                   interval=COUNT_INTERVAL_MS, held=True)
+                                   interval=COUNT_INTERVAL_MS, held=True, scratch=scratch)
             stack.callback(self.manager.close, self._not_counted)
             if self.manager.new:
                 # Its counter has to be in the chip, durably, before anything can be counted.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 from cusetpm.devices.cuse.device import CuseDevice, free_number
 from cusetpm.devices.fusedir import FuseDirectory
 from cusetpm.devices.session import AnyDevice, Device, SharedDevice
+from cusetpm.rundir import RunDirectory
 from cusetpm.transport import Spaces, Transport
 
 _ORDER = ("cuse", "fuse", "socket")
@@ -29,12 +29,12 @@ class FrontEnd(NamedTuple):
 
 @contextmanager
 def choose(
-    kind: str, transport: Transport, spaces: Spaces | None, home: Path, socket_path: str
+    kind: str, transport: Transport, spaces: Spaces | None, home: RunDirectory, socket_path: str
 ) -> Iterator[FrontEnd]:
     """Serve *transport* by front end *kind* ("auto" takes the first of cuse, fuse, socket that works).
 
     With *spaces*, there is a device of the resource manager beside it.  A FUSE directory is mounted at
-    *home*/dev.  *socket_path* is where the raw socket is served already, which is all that "socket" needs.
+    dev in *home*.  *socket_path* is where the raw socket is served already, which is all that "socket" needs.
     Raises OSError when the kind asked for cannot be had.
     """
     devices: dict[str, AnyDevice] = {"tpm": Device(transport)}
@@ -59,19 +59,19 @@ def choose(
         return
 
 
-def _cuse(stack: ExitStack, devices: dict[str, AnyDevice], home: Path) -> dict[str, str]:
+def _cuse(stack: ExitStack, devices: dict[str, AnyDevice], home: RunDirectory) -> dict[str, str]:
     number = free_number()
     paths = {}
     for name, device in devices.items():
-        served = CuseDevice(f"{name}{number}", device)
+        served = CuseDevice(f"{name}{number}", device, note_node=home.note_node)
         served.start()
         stack.callback(served.stop)
         paths[name] = served.path
     return paths
 
 
-def _fuse(stack: ExitStack, devices: dict[str, AnyDevice], home: Path) -> dict[str, str]:
-    directory = home / "dev"
+def _fuse(stack: ExitStack, devices: dict[str, AnyDevice], home: RunDirectory) -> dict[str, str]:
+    directory = home.path / "dev"
     directory.mkdir(mode=0o700, exist_ok=True)
     served = FuseDirectory(directory, {f"{name}0": device for name, device in devices.items()})
     served.start()

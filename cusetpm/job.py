@@ -5,19 +5,18 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import shutil
 import signal
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
 from cusetpm.daemon import Device, System
 from cusetpm.devices import rawsocket
-from cusetpm.devices.streams import MAX_PATH, UnixEndpoint
+from cusetpm.devices.streams import UnixEndpoint
 from cusetpm.devices.swtpm.control import Control
 from cusetpm.devices.swtpm.server import CTRL, Located, serve_control
 from cusetpm.frontend import FrontEnd, choose
 from cusetpm.processes import occupy_standard_files
+from cusetpm.rundir import RunDirectory, mend
 from hwtpm.errors import StateError, TpmError
 from hwtpm.family import family
 
@@ -26,7 +25,6 @@ log = logging.getLogger(__name__)
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SOCKET = "tpm0.sock"
 _MANAGED_SOCKET = "tpmrm0.sock"
-_PLACE_SIZE = MAX_PATH - len(f"/cusetpm-XXXXXXXX/{_SOCKET}{CTRL}")  # octets
 _SI_USER, _SI_TKILL, _SI_QUEUE = 0, -6, -1  # si_code of a signal that a process sent, not the terminal
 
 
@@ -46,8 +44,9 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
     signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
     occupy_standard_files()
     with ExitStack() as stack:
-        home = stack.enter_context(_Home())
-        system = System(state_dir or home.path / "state")
+        mend()
+        home = stack.enter_context(RunDirectory(f"{_SOCKET}{CTRL}"))
+        system = System(state_dir or home.path / "state", scratch=home.path)
         stack.callback(system.close)
         device = system.add_guest("tpm0", seed, tpm=tpm)
         if startup != "none":
@@ -63,7 +62,7 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
             managed.start()
             stack.callback(managed.stop)
             managed_path = managed.path
-        served = stack.enter_context(choose(front_end, device, device.manager, home.path, socket.path))
+        served = stack.enter_context(choose(front_end, device, device.manager, home, socket.path))
         log.info("front end: %s", served.why)
         # What start-up made stays for good; collections need not look at it again.
         gc.freeze()
@@ -76,25 +75,6 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         status = _wait(_spawn(command, environment))
         log.info("%s", ", ".join(f"{n} {what}" for what, n in system.counts().items()))
     return status
-
-
-class _Home:
-    """A directory of this run alone, in memory where the machine has such a place; gone at the end."""
-
-    def __enter__(self) -> _Home:
-        self.path = Path(os.path.abspath(tempfile.mkdtemp(prefix="cusetpm-", dir=_place())))
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        shutil.rmtree(self.path)
-
-
-def _place() -> str | None:
-    """Return a directory in memory where this user may make files; None for the one that TMPDIR says."""
-    for place in os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm":  # noqa: S108 (mkdtemp makes a private one)
-        if len(os.fsencode(place)) <= _PLACE_SIZE and os.access(place, os.W_OK | os.X_OK):
-            return place
-    return None
 
 
 def _start_up(device: Device, kind: str) -> None:

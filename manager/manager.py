@@ -43,7 +43,7 @@ class Manager:
     file system gives it.
 
     A manager that is *held* has only read: before `release` it makes no store and saves nothing.  It is
-    `new` if it has found no complete store.
+    `new` if it has found no complete store.  What it reads lies in *scratch* for that time.
 
     *now* gives milliseconds that never go back.  Saves within *interval* milliseconds after one that the chip
     counted are not counted one by one; whoever sees time pass calls `count`.  So a copy of the store is
@@ -52,7 +52,7 @@ class Manager:
 
     def __init__(self, store_path: Path, client: Client, entropy: Callable[[int], bytes],
                  pcrs: bytes = DEFAULT_PCRS, *, now: Callable[[], int] = lambda: 0,
-                 interval: int = 0, held: bool = False) -> None:
+                 interval: int = 0, held: bool = False, scratch: Path | None = None) -> None:
         self.saves = 0  # that are durable
         self.new = False
         self._path, self._pcrs = store_path, pcrs
@@ -68,7 +68,7 @@ class Manager:
         self._now, self._interval = now, interval
         self._counted: int | None = None  # when the chip has counted last, for this process
         self._uncounted = False  # there are saves that the chip has not counted
-        with self._named(), copied(store_path) as store:
+        with self._named(), copied(store_path, scratch) as store:
             self._examine(store)
         if not held:
             self.release()

@@ -136,12 +136,12 @@ class Store:
 
 
 @contextmanager
-def copied(path: Path) -> Iterator[Store | None]:
-    """Give what the store at *path* holds, to be read from a copy; None if there is none yet.
+def copied(path: Path, scratch: Path | None = None) -> Iterator[Store | None]:
+    """Give what the store at *path* holds, to be read from a copy in *scratch*; None if there is none yet.
 
     Nothing at *path* changes, not even a WAL that was left behind is merged.  Raises as the constructor does.
     """
-    with TemporaryDirectory(prefix="cusetpm-") as place:
+    with TemporaryDirectory(prefix="cusetpm-", dir=scratch) as place:
         copy = Path(place) / path.name
         try:
             # Who cannot write to the store hears of it now, not when something has to be saved.

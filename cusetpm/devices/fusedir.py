@@ -10,12 +10,12 @@ import contextlib
 import errno
 import os
 import shutil
-import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from cusetpm import mounts
 from cusetpm.devices.session import AnyDevice
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class FuseDirectory:
         import trio
 
         assert self._operations is not None
-        options = {"fsname=cusetpm", "default_permissions"}
+        options = {f"fsname={mounts.NAME}", "default_permissions"}
         if self._mode & 0o066:
             options.add("allow_other")
         said: list[str] = []
@@ -152,7 +152,7 @@ def _unmount_stale(path: str) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
             raise
-        subprocess.run(["fusermount3", "-u", "-z", path], check=False, capture_output=True)
+        mounts.unmount(path)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import pwd
 import select
 import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -49,10 +49,12 @@ class CuseDevice:
     """A device node /dev/*name* in front of *device*.
 
     Its *numbers*, major and minor, are the kernel's choice unless they are given.  Commands that take long
-    run in a thread of their own, so that the device still answers.
+    run in a thread of their own, so that the device still answers.  Where the kernel makes no node, one is
+    made here, and *note_node* hears of it before, with its path and device number.
     """
 
-    def __init__(self, name: str, device: AnyDevice, numbers: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, name: str, device: AnyDevice, numbers: tuple[int, int] = (0, 0),
+                 note_node: Callable[[str, int], None] | None = None) -> None:
         self.name = name
         self.path = f"/dev/{name}"
         self._device = device
@@ -65,6 +67,7 @@ class CuseDevice:
         self._stopping = False
         self._lock = threading.Lock()  # Over the protocol, which workers report to.
         self._ready = threading.Event()
+        self._note_node = note_node
         self._made_node = False
 
     def start(self) -> None:
@@ -128,6 +131,8 @@ class CuseDevice:
         try:
             found = os.stat(self.path)
         except FileNotFoundError:
+            if self._note_node is not None:
+                self._note_node(self.path, device)
             os.mknod(self.path, stat.S_IFCHR | 0o600, device)
             self._made_node = True
             return
