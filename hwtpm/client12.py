@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Any, TypeVar
 
 from hwtpm.crypto import ids, symmetric
+from hwtpm.crypto.kdf import mgf1
 from hwtpm.errors import ProtocolError, TpmError
 from hwtpm.tpm12.requests.command import Command, response_of
 from hwtpm.tpm12.requests.sessions import DSAP, OIAP, OSAP
@@ -33,6 +34,7 @@ class Session:
         self.nonce_odd = b""
         self.continues = True
         self.next_odd = b""
+        self.last_even = b""
 
     def encrypt(self, secret: bytes, *, odd: bool = False) -> bytes:
         """Return *secret* as the next command carries it; the second of a command is *odd*."""
@@ -41,6 +43,20 @@ class Session:
             pad = sha1(self.key + nonce).digest()
             return bytes(a ^ b for a, b in zip(secret, pad, strict=True))
         return symmetric.encrypt(ids.AES, ids.CTR, self.key[:16], nonce[:16], secret)[0]
+
+    def encrypt_data(self, data: bytes) -> bytes:
+        """Return *data* as the next command, a TPM_Sealx, carries it."""
+        return self._crypt_data(data, self.nonce_even + self.next_odd)
+
+    def decrypt_data(self, data: bytes) -> bytes:
+        """Return the data of the last response, of a TPM_Unseal of what TPM_Sealx has sealed."""
+        return self._crypt_data(data, self.last_even + self.nonce_odd)
+
+    def _crypt_data(self, data: bytes, nonces: bytes) -> bytes:
+        if self.adip == TPM_ET_XOR:
+            mask = mgf1(ids.SHA1, nonces + b"XOR" + self.key, len(data))
+            return bytes(a ^ b for a, b in zip(data, mask, strict=True))
+        return symmetric.encrypt(ids.AES, ids.CTR, self.key[:16], sha1(nonces).digest()[:16], data)[0]
 
 
 class Client:
@@ -91,6 +107,7 @@ class Client:
 
     def _authorization(self, session: Session, digest: bytes) -> bytes:
         session.nonce_odd, session.next_odd = session.next_odd, self._entropy(20)
+        session.last_even = session.nonce_even
         continues = bytes([session.continues])
         proof = hmac(session.key, digest + session.nonce_even + session.nonce_odd + continues, "sha1")
         return _U32.pack(session.handle) + session.nonce_odd + continues + proof

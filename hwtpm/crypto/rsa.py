@@ -254,21 +254,21 @@ class RsaPrivate(RsaPublic):
 
         OutOfRange when *digest* is not as long as *alg* makes it, or the modulus too small.
         """
-        method = _prehashed(alg, digest)
-        key = self._library_private()
-        try:
-            return key.sign(digest, _V15, method)
-        except ValueError as error:
-            raise OutOfRange(f"RSASSA: {error}") from None
+        return self._sign_v15(digest, _prehashed(alg, digest))
 
     def sign_block(self, data: bytes) -> bytes:
         """Return the RSASSA-PKCS1-v1.5 signature over *data* itself, which is there in place of a DigestInfo.
 
         OutOfRange when *data* is longer than the modulus less 11 octets.
         """
-        if len(data) > self.size - 11:
-            raise OutOfRange(f"a message of {len(data)} octets is too long for PKCS #1")
-        return self._library_private().sign(data, _V15, NoDigestInfo())
+        return self._sign_v15(data, NoDigestInfo())
+
+    def _sign_v15(self, data: bytes, method: Prehashed | NoDigestInfo) -> bytes:
+        key = self._library_private()
+        try:
+            return key.sign(data, _V15, method)
+        except ValueError as error:
+            raise OutOfRange(f"RSASSA: {error}") from None
 
     def sign_pss(self, alg: int, digest: bytes) -> bytes:
         """Return the RSASSA-PSS signature over *digest*, with the salt of `salt_size` (43.7).

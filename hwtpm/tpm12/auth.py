@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Final
 
 from hwtpm.crypto import ids, symmetric
+from hwtpm.crypto.kdf import mgf1
 from hwtpm.errors import TpmError
 from hwtpm.tpm12.context import Authorization, Call, Tpm
 from hwtpm.tpm12.state.keys import Key
@@ -53,6 +54,7 @@ from hwtpm.tpm12.types.constants import (
     TPM_KH_SRK,
     TPM_KH_TRANSPORT,
     TPM_MIGRATEAUTHORITY,
+    TPM_NO_READ_PUBKEY_AUTH,
     TPM_PCRIGNOREDONREAD,
     TPM_PID_DSAP,
     TPM_PID_OIAP,
@@ -155,13 +157,24 @@ def authorize_owner(tpm: Tpm, call: Call, number: int = 0, protocol: int | None 
     return authorize(tpm, call, number, TPM_ET_OWNER, secret, secret, protocol)
 
 
-def authorize_key(tpm: Tpm, call: Call, number: int, key: Key, protocol: int | None = None) -> None:
-    """The use of *key* is authorized: by authorization *number* (from 0), or without one if it needs none."""
-    if number >= len(call.authorizations):
-        if key.public.auth_data_usage != TPM_AUTH_NEVER:
+def authorize_key(tpm: Tpm, call: Call, number: int | None, key: Key, protocol: int | None = None, *,
+                  public: bool = False) -> None:
+    """The use of *key* is authorized: by authorization *number* (from 0), or without one if it needs none.
+
+    *number* is None where the command carries none for this key.  With *public*, only the public part is
+    used, for which some keys need none (TPM_NO_READ_PUBKEY_AUTH).
+    """
+    if number is None or number >= len(call.authorizations):
+        needs_none = (TPM_AUTH_NEVER, TPM_NO_READ_PUBKEY_AUTH) if public else (TPM_AUTH_NEVER,)
+        if key.public.auth_data_usage not in needs_none:
             raise TpmError(TPM_AUTHFAIL)
         return
     authorize(tpm, call, number, TPM_ET_KEYHANDLE, key.usage_auth, key.pub_data_digest, protocol, key)
+
+
+def one_or_two(call: Call) -> tuple[int | None, int]:
+    """Return the numbers of both authorizations of a command whose first one can be missing."""
+    return (0, 1) if len(call.authorizations) == 2 else (None, 0)
 
 
 def use_key(tpm: Tpm, handle: int, *, read_only: bool = False, ignore_pcrs: bool = False,
@@ -230,6 +243,23 @@ def decrypt_auth(given: Authorization, encrypted: bytes, *, odd: bool = False) -
         pad = sha1(session.shared_secret + nonce).digest()
         return bytes(a ^ b for a, b in zip(encrypted, pad, strict=True))
     return symmetric.encrypt(ids.AES, ids.CTR, session.shared_secret[:16], nonce[:16], encrypted)[0]
+
+
+def crypt_data(given: Authorization, scheme: int, data: bytes) -> bytes:
+    """Return *data* en- or decrypted under the shared secret of the session of *given*, an OSAP or DSAP one.
+
+    *scheme* is an ADIP scheme; TPM_INAPPROPRIATE_ENC for another (Part 3, 10.2 and 10.7).  Like
+    `decrypt_auth` it must be called before the response renews the nonce.
+    """
+    session = given.session
+    assert session is not None, "the command has been authorized"
+    secret, nonces = session.shared_secret, session.nonce_even + given.nonce_odd
+    if scheme == TPM_ET_XOR:
+        mask = mgf1(ids.SHA1, nonces + b"XOR" + secret, len(data))
+        return bytes(a ^ b for a, b in zip(data, mask, strict=True))
+    if scheme != TPM_ET_AES128_CTR:
+        raise TpmError(TPM_INAPPROPRIATE_ENC)
+    return symmetric.encrypt(ids.AES, ids.CTR, secret[:16], sha1(nonces).digest()[:16], data)[0]
 
 
 def close_bound(tpm: Tpm, call: Call, entity: int, digest: bytes | None = None) -> None:

@@ -17,7 +17,7 @@ from hwtpm.errors import MissingPrimitive, TpmError
 from hwtpm.tpm12.context import Tpm
 from hwtpm.tpm12.state.power import Tested
 from hwtpm.tpm12.types.codes import TPM_FAILEDSELFTEST
-from hwtpm.tpm12.wrapping import OAEP_LABEL, decrypt_oaep, encrypt_oaep
+from hwtpm.tpm12.wrapping import OAEP_LABEL, decrypt, encrypt
 
 _LIMITED: Final = "SHA-1"
 TESTS: Final[dict[str, Callable[[], bool]]] = {
@@ -94,6 +94,6 @@ def _endorsement_key_works(tpm: Tpm) -> bool:
         return True
     message = tpm.random(20)
     try:
-        return compare_digest(decrypt_oaep(key, encrypt_oaep(key, message)), message)
+        return compare_digest(decrypt(key, encrypt(key.rsa, message)), message)
     except TpmError:
         return False

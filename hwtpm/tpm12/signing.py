@@ -34,3 +34,11 @@ def sign(key: Key, digest: bytes) -> bytes:
         return key.rsa.sign_pkcs1(ids.SHA1, digest)
     except CryptoError:
         raise TpmError(TPM_BAD_KEY_PROPERTY) from None
+
+
+def sign_block(key: Key, block: bytes) -> bytes:
+    """Return the signature over *block* as it is, at most 11 octets shorter than the modulus."""
+    try:
+        return key.rsa.sign_block(block)
+    except CryptoError:
+        raise TpmError(TPM_BAD_KEY_PROPERTY) from None

@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import Final
 
 from hwtpm.crypto import ids
-from hwtpm.crypto.errors import BadKey, BadPadding, Cancelled, OutOfRange
+from hwtpm.crypto.errors import BadKey, Cancelled, CryptoError, OutOfRange
+from hwtpm.crypto.rsa import RsaPublic
 from hwtpm.errors import TpmError
 from hwtpm.tpm12.context import Tpm
 from hwtpm.tpm12.profile import DEFAULT_EXPONENT, RSA_KEY_BITS
 from hwtpm.tpm12.state.keys import Key, exponent_of, pcr_info_of, pub_data_digest
 from hwtpm.tpm12.types.codes import (
+    TPM_BAD_DATASIZE,
     TPM_BAD_KEY_PROPERTY,
     TPM_DECRYPT_ERROR,
     TPM_FAIL,
+    TPM_INAPPROPRIATE_ENC,
     TPM_INVALID_PCR_INFO,
+    TPM_INVALID_STRUCTURE,
     TPM_NOTFIPS,
 )
 from hwtpm.tpm12.types.constants import (
@@ -29,6 +33,9 @@ from hwtpm.tpm12.types.constants import (
     TPM_KEY_MIGRATE,
     TPM_KEY_SIGNING,
     TPM_KEY_STORAGE,
+    TPM_PT_ASYM,
+    TPM_PT_MIGRATE_EXTERNAL,
+    TPM_PT_MIGRATE_RESTRICTED,
     TPM_SS_NONE,
     TPM_TAG_KEY12,
     TPM_ES_RSAESPKCSv15,
@@ -36,8 +43,15 @@ from hwtpm.tpm12.types.constants import (
     TPM_SS_RSASSAPKCS1v15_INFO,
     TPM_SS_RSASSAPKCS1v15_SHA1,
 )
-from hwtpm.tpm12.types.key import TPM_KEY, TPM_KEY_PARMS, TPM_RSA_KEY_PARMS, TPM_STORE_ASYMKEY
-from hwtpm.tpm12.types.pcr import TPM_PCR_INFO
+from hwtpm.tpm12.types.key import (
+    STRUCT_VER_1_1,
+    TPM_KEY,
+    TPM_KEY_PARMS,
+    TPM_PUBKEY,
+    TPM_RSA_KEY_PARMS,
+    TPM_STORE_ASYMKEY,
+)
+from hwtpm.tpm12.types.pcr import TPM_PCR_INFO, TPM_PCR_INFO_LONG
 from hwtpm.wire import decode, encode
 
 OAEP_LABEL: Final = b"TCPA"  # the P of every OAEP block (Part 1, 31.1.1)
@@ -71,7 +85,7 @@ def is_key12(public: TPM_KEY) -> bool:
     """Tell a TPM_KEY12 from a TPM_KEY; TPM_BAD_KEY_PROPERTY for neither (Part 2, 10.2 and 10.3)."""
     if public.tag == TPM_TAG_KEY12 and not public.fill:
         return True
-    if public.tag == 0x0101:  # TPM_STRUCT_VER 1.1; the revision is ignored on input.
+    if public.tag == STRUCT_VER_1_1:  # The revision is ignored on input.
         return False
     raise TpmError(TPM_BAD_KEY_PROPERTY)
 
@@ -141,19 +155,24 @@ def _created_info(tpm: Tpm, template: TPM_KEY) -> bytes:
         raise TpmError(TPM_INVALID_PCR_INFO) from None
     if info is None:
         return b""
+    record_creation(tpm, info)
+    return encode(info)
+
+
+def record_creation(tpm: Tpm, info: TPM_PCR_INFO | TPM_PCR_INFO_LONG) -> None:
+    """*info* tells the PCRs and the locality of this moment as those of its creation."""
     if isinstance(info, TPM_PCR_INFO):
         info.digest_at_creation = tpm.pcrs.digest(info.pcr_selection.pcr_select)
     else:
         info.locality_at_creation = 1 << tpm.locality
         info.digest_at_creation = tpm.pcrs.digest(info.creation_pcr_selection.pcr_select)
-    return encode(info)
 
 
 def wrap(key: Key, parent: Key) -> TPM_KEY:
     """Return *key* as it leaves the TPM: its private part encrypted under *parent* (Part 2, 10.6)."""
     stored = TPM_STORE_ASYMKEY(key.payload, key.usage_auth, key.migration_auth, key.pub_data_digest,
                                key.prime)
-    return with_enc_data(key.public, encrypt_oaep(parent, encode(stored)))
+    return with_enc_data(key.public, encrypt(parent.rsa, encode(stored)))
 
 
 def with_enc_data(public: TPM_KEY, enc_data: bytes) -> TPM_KEY:
@@ -165,9 +184,10 @@ def with_enc_data(public: TPM_KEY, enc_data: bytes) -> TPM_KEY:
 def unwrap(public: TPM_KEY, parent: Key) -> Key:
     """Return the key whose encrypted part is under *parent*.
 
-    TPM_DECRYPT_ERROR for another parent, TPM_BAD_KEY_PROPERTY for a private part of another key.
+    TPM_DECRYPT_ERROR for another parent or a private part of another key, TPM_BAD_KEY_PROPERTY for a modulus
+    that does not belong to the private part, and what `private_part` raises.
     """
-    stored = decode(TPM_STORE_ASYMKEY, decrypt_oaep(parent, public.enc_data))
+    stored = private_part(decrypt(parent, public.enc_data))
     if stored.pub_data_digest != pub_data_digest(public):
         raise TpmError(TPM_DECRYPT_ERROR)
     try:
@@ -177,17 +197,56 @@ def unwrap(public: TPM_KEY, parent: Key) -> Key:
         raise TpmError(TPM_BAD_KEY_PROPERTY) from None
 
 
-def encrypt_oaep(key: Key, message: bytes) -> bytes:
-    """Return *message* under RSAES-OAEP as this family does it; TPM_BAD_KEY_PROPERTY if it is too long."""
+def private_part(octets: bytes) -> TPM_STORE_ASYMKEY:
+    """Return the private part of a key; TPM_INVALID_STRUCTURE for anything else (Part 2, 10.6)."""
+    stored = decode(TPM_STORE_ASYMKEY, octets)
+    if stored.payload not in (TPM_PT_ASYM, TPM_PT_MIGRATE_RESTRICTED, TPM_PT_MIGRATE_EXTERNAL):
+        raise TpmError(TPM_INVALID_STRUCTURE)
+    return stored
+
+
+def public_key(pubkey: TPM_PUBKEY) -> RsaPublic:
+    """Return the live key of *pubkey*; TPM_BAD_KEY_PROPERTY for one that this TPM cannot work with."""
+    rsa = rsa_parms(pubkey.algorithm_parms)
+    if len(pubkey.pub_key) * 8 != rsa.key_length or rsa.key_length not in RSA_KEY_BITS:
+        raise TpmError(TPM_BAD_KEY_PROPERTY)
     try:
-        return key.rsa.encrypt_oaep(ids.SHA1, OAEP_LABEL, message)
-    except OutOfRange:
+        return RsaPublic(pubkey.pub_key, exponent_of(rsa))
+    except BadKey:
         raise TpmError(TPM_BAD_KEY_PROPERTY) from None
 
 
-def decrypt_oaep(key: Key, cipher: bytes) -> bytes:
-    """Return what `encrypt_oaep` was given; TPM_DECRYPT_ERROR for anything else."""
+def encrypt(key: RsaPublic, message: bytes, scheme: int = TPM_ES_RSAESOAEP_SHA1_MGF1) -> bytes:
+    """Return *message* encrypted under *key*.
+
+    TPM_BAD_DATASIZE if it is too long for the key, TPM_INAPPROPRIATE_ENC for another *scheme* (TPM_ES).
+    """
     try:
-        return key.rsa.decrypt_oaep(ids.SHA1, OAEP_LABEL, cipher)
-    except (BadPadding, OutOfRange):
+        if scheme == TPM_ES_RSAESOAEP_SHA1_MGF1:
+            return key.encrypt_oaep(ids.SHA1, OAEP_LABEL, message)
+        if scheme == TPM_ES_RSAESPKCSv15:
+            return key.encrypt_pkcs1(message)
+    except OutOfRange:
+        raise TpmError(TPM_BAD_DATASIZE) from None
+    except BadKey:
+        raise TpmError(TPM_BAD_KEY_PROPERTY) from None
+    raise TpmError(TPM_INAPPROPRIATE_ENC)
+
+
+def decrypt(key: Key, cipher: bytes) -> bytes:
+    """Return the message that has been encrypted under *key* and its scheme.
+
+    TPM_BAD_DATASIZE for more octets than the modulus has, TPM_DECRYPT_ERROR for anything else that is not a
+    message, TPM_INAPPROPRIATE_ENC for a key that does not encrypt.
+    """
+    if len(cipher) > key.rsa.size:
+        raise TpmError(TPM_BAD_DATASIZE)
+    scheme = key.public.algorithm_parms.enc_scheme
+    try:
+        if scheme == TPM_ES_RSAESOAEP_SHA1_MGF1:
+            return key.rsa.decrypt_oaep(ids.SHA1, OAEP_LABEL, cipher)
+        if scheme == TPM_ES_RSAESPKCSv15:
+            return key.rsa.decrypt_pkcs1(cipher)
+    except CryptoError:
         raise TpmError(TPM_DECRYPT_ERROR) from None
+    raise TpmError(TPM_INAPPROPRIATE_ENC)

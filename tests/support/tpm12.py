@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from hashlib import sha1
+from typing import Any
 
 from hwtpm.client12 import Client, Session
 from hwtpm.crypto import ids
@@ -33,6 +35,7 @@ from hwtpm.tpm12.types.constants import (
     TPM_SS_RSASSAPKCS1v15_SHA1,
 )
 from hwtpm.tpm12.types.key import TPM_KEY, TPM_KEY_PARMS, TPM_PUBKEY, TPM_RSA_KEY_PARMS
+from hwtpm.tpm12.types.pcr import TPM_PCR_COMPOSITE, TPM_PCR_SELECTION
 from hwtpm.tpm12.wrapping import OAEP_LABEL
 from hwtpm.wire import encode
 from tests.support.tpm2 import ManualClock
@@ -44,6 +47,7 @@ STORAGE_PARMS = TPM_KEY_PARMS(TPM_ALG_RSA, TPM_ES_RSAESOAEP_SHA1_MGF1, TPM_SS_NO
 SIGNING_PARMS = TPM_KEY_PARMS(TPM_ALG_RSA, TPM_ES_NONE, TPM_SS_RSASSAPKCS1v15_SHA1, RSA_2048)
 INFO_PARMS = TPM_KEY_PARMS(TPM_ALG_RSA, TPM_ES_NONE, TPM_SS_RSASSAPKCS1v15_INFO, RSA_2048)
 DER_PARMS = TPM_KEY_PARMS(TPM_ALG_RSA, TPM_ES_NONE, TPM_SS_RSASSAPKCS1v15_DER, RSA_2048)
+BINDING_PARMS = STORAGE_PARMS
 
 
 def key_template(usage: int, parms: TPM_KEY_PARMS, *, tag: int = 0x0101, flags: int = 0,
@@ -157,6 +161,21 @@ def load_key(client: Client, key: TPM_KEY, parent: int = TPM_KH_SRK, parent_auth
     return client.run(LoadKey2(parent, key), once(client.oiap(parent_auth))).inkey_handle
 
 
-def signing_key(client: Client, parms: TPM_KEY_PARMS = SIGNING_PARMS) -> int:
+def signing_key(client: Client, parms: TPM_KEY_PARMS = SIGNING_PARMS, **template: Any) -> int:
     """Return the handle of a new signing key under the SRK."""
-    return load_key(client, create_key(client, key_template(TPM_KEY_SIGNING, parms)))
+    return new_key(client, TPM_KEY_SIGNING, parms, **template)
+
+
+def new_key(client: Client, usage: int, parms: TPM_KEY_PARMS, **template: Any) -> int:
+    """Return the handle of a new key under the SRK; *template* is for `key_template`."""
+    return load_key(client, create_key(client, key_template(usage, parms, **template)))
+
+
+def selection(*pcrs: int, octets: int = 3) -> TPM_PCR_SELECTION:
+    """Return the selection of these PCRs."""
+    return TPM_PCR_SELECTION(sum(1 << pcr for pcr in pcrs).to_bytes(octets, "little"))
+
+
+def composite(chosen: TPM_PCR_SELECTION, *values: bytes) -> bytes:
+    """Return the digest of the PCRs of a selection that have these values (Part 2, 5.4.1)."""
+    return sha1(encode(TPM_PCR_COMPOSITE(chosen, b"".join(values)))).digest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 _MODULES = (
+    "certify",
     "context",
     "counter",
     "delegation",
@@ -16,7 +17,9 @@ _MODULES = (
     "ownership",
     "presence",
     "random",
+    "sealing",
     "sessions",
+    "signing",
     "startup",
     "storage",
     "testing",

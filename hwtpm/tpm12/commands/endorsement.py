@@ -39,7 +39,7 @@ from hwtpm.tpm12.types.constants import (
     TPM_PT_ASYM,
     TPM_SS_NONE,
 )
-from hwtpm.tpm12.types.key import TPM_KEY, TPM_KEY_PARMS
+from hwtpm.tpm12.types.key import STRUCT_VER_1_1, TPM_KEY, TPM_KEY_PARMS
 from hwtpm.tpm12.wrapping import generate, rsa_parms
 from hwtpm.wire import encode
 
@@ -67,7 +67,7 @@ def check_ek_parms(tpm: Tpm, parms: TPM_KEY_PARMS) -> None:
 
 def new_endorsement_key(tpm: Tpm, parms: TPM_KEY_PARMS) -> Key:
     """The TPM has a new endorsement key, and secrets for DAA that belong to it (Part 3, 14.1)."""
-    template = TPM_KEY(0x0101, 0, TPM_KEY_STORAGE, 0, TPM_AUTH_ALWAYS,
+    template = TPM_KEY(STRUCT_VER_1_1, 0, TPM_KEY_STORAGE, 0, TPM_AUTH_ALWAYS,
                        TPM_KEY_PARMS(parms.algorithm_id, parms.enc_scheme, TPM_SS_NONE, parms.parms),
                        b"", b"", b"")
     key = generate(tpm, template, TPM_PT_ASYM, bytes(20), bytes(20))

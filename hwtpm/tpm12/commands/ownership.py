@@ -37,7 +37,7 @@ from hwtpm.tpm12.types.constants import (
     TPM_SS_NONE,
 )
 from hwtpm.tpm12.types.key import TPM_KEY
-from hwtpm.tpm12.wrapping import decrypt_oaep, generate, is_key12, rsa_parms, with_enc_data
+from hwtpm.tpm12.wrapping import decrypt, generate, is_key12, rsa_parms, with_enc_data
 
 
 @handles
@@ -72,7 +72,7 @@ def take_ownership(tpm: Tpm, call: Call, cmd: TakeOwnership) -> TakeOwnershipRes
 
 
 def _secret(key: Key, encrypted: bytes) -> bytes:
-    secret = decrypt_oaep(key, encrypted)
+    secret = decrypt(key, encrypted)
     if len(secret) != 20:
         raise TpmError(TPM_BAD_KEY_PROPERTY)
     return secret

@@ -16,7 +16,7 @@ from hwtpm.tpm12.types.base import SECRET_SIZED, TPM_BOOL, TPM_SECRET, UINT8, UI
 from hwtpm.tpm12.types.codes import TPM_INVALID_KEYHANDLE, TPM_NOSPACE
 from hwtpm.tpm12.types.constants import TPM_ISVOLATILE, TPM_KEY_CONTROL_OWNER_EVICT, TPM_TAG_KEY12
 from hwtpm.tpm12.types.key import TPM_KEY, TPM_PUBKEY, TPM_RSA_KEY_PARMS
-from hwtpm.tpm12.types.pcr import TPM_PCR_INFO, TPM_PCR_INFO_LONG
+from hwtpm.tpm12.types.pcr import TPM_LOC_ALL, TPM_PCR_INFO, TPM_PCR_INFO_LONG, TPM_PCR_INFO_SHORT
 from hwtpm.wire import ListOf, Wire, decode, encode
 
 _FORMAT: Final = 1
@@ -48,13 +48,21 @@ class Key:
         return pub_data_digest(self.public)
 
     @property
+    def release(self) -> TPM_PCR_INFO_SHORT | None:
+        """What the use of the key depends on; None for nothing."""
+        info = self.pcr_info
+        if isinstance(info, TPM_PCR_INFO_LONG):
+            return TPM_PCR_INFO_SHORT(info.release_pcr_selection, info.locality_at_release,
+                                      info.digest_at_release)
+        if info is not None:
+            return TPM_PCR_INFO_SHORT(info.pcr_selection, TPM_LOC_ALL, info.digest_at_release)
+        return None
+
+    @property
     def uses_pcrs(self) -> bool:
         """Whether the use of the key depends on any PCR."""
-        info = self.pcr_info
-        if info is None:
-            return False
-        release = info.release_pcr_selection if isinstance(info, TPM_PCR_INFO_LONG) else info.pcr_selection
-        return any(release.pcr_select)
+        release = self.release
+        return release is not None and any(release.pcr_selection.pcr_select)
 
     @property
     def pubkey(self) -> TPM_PUBKEY:

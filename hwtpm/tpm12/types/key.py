@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Final
+
 from hwtpm.tpm12.types.base import SECRET_SIZED, SIZED, TPM_DIGEST, TPM_SECRET, UINT8, UINT16, UINT32
-from hwtpm.wire import Wire
+from hwtpm.tpm12.types.codes import TPM_BAD_KEY_PROPERTY
+from hwtpm.wire import Int, Wire
+
+STRUCT_VER_1_1: Final = 0x0101
+"""Major and minor number of the TPM_STRUCT_VER that structures of TPM 1.1 begin with (Part 2, 5.1)."""
+
+TPM_KEY_FLAGS = Annotated[int, Int("I", allowed=range(0x20), rc=TPM_BAD_KEY_PROPERTY)]
+"""TPM_REDIRECTION to TPM_MIGRATEAUTHORITY; a bit that is not defined is an error (Part 2, 5.10)."""
 
 
 class TPM_RSA_KEY_PARMS(Wire):
@@ -41,7 +50,7 @@ class TPM_KEY(Wire):
     tag: UINT16
     fill: UINT16
     key_usage: UINT16
-    key_flags: UINT32
+    key_flags: TPM_KEY_FLAGS
     auth_data_usage: UINT8
     algorithm_parms: TPM_KEY_PARMS
     pcr_info: SIZED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from hwtpm.tpm12.profile import NUM_PCR
 from hwtpm.tpm12.types.base import SIZED, TPM_BOOL, TPM_COMPOSITE_HASH, UINT8
@@ -12,6 +12,7 @@ from hwtpm.wire import Int, Sized, Wire
 
 TPM_LOCALITY_SELECTION = Annotated[int, Int("B", allowed=range(1, 0x20), rc=TPM_INVALID_STRUCTURE)]
 """Bit n stands for locality n; none at all could never be satisfied (Part 2, 8.6)."""
+TPM_LOC_ALL: Final = 0x1F
 
 
 class TPM_PCR_SELECTION(Wire):
