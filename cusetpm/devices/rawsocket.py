@@ -71,14 +71,15 @@ class RawSocket:
         """Give the way to the TPM that a connection has while it lasts."""
         yield self._transport
 
-    def _ends(self, connection: socket.socket) -> Cancelled:
-        """Return what tells whether the command that *connection* has sent should end."""
-        return self._connections.stopping.is_set
+    def _gone(self, connection: socket.socket) -> Cancelled | None:
+        """Return what tells that a long command should end, as *connection* has; None if it need not."""
+        return None
 
     def _exchange(self, connection: socket.socket, transport: Transport) -> None:
         """Serve one connection until its end, or until a header that cannot be right."""
         receive, send, execute = connection.recv, connection.sendall, transport.execute
-        executing, ends = self._executing, self._ends(connection)
+        executing, takes_long = self._executing, transport.takes_long
+        stopping, gone = self._connections.stopping.is_set, self._gone(connection)
         data = b""
         while True:
             piece = receive(TPM_BUFSIZE)
@@ -97,7 +98,7 @@ class RawSocket:
                 command, data = (data, b"") if len(data) == size else (data[:size], data[size:])
                 executing[connection] = transport
                 try:
-                    response = execute(command, 0, ends)
+                    response = execute(command, 0, gone if gone and takes_long(command) else stopping)
                 except NotExecuted as refusal:
                     response = error_response(refusal.response_code)
                 finally:
@@ -120,7 +121,7 @@ class ManagedSocket(RawSocket):
         finally:
             space.close()
 
-    def _ends(self, connection: socket.socket) -> Cancelled:
+    def _gone(self, connection: socket.socket) -> Cancelled:
         """The command ends when the client has gone, too: what it would leave is nobody's."""
         poller = select.poll()
         poller.register(connection, 0)  # A peer that only sends no more gives no POLLHUP.

@@ -46,12 +46,16 @@ _ANY: Final = 254  # more than any TPM has, and than fits into a response
 
 
 class Attributes(NamedTuple):
-    """What TPMA_CC says of a command (Part 2, 8.9)."""
+    """What TPMA_CC says of a command (Part 2, 8.9).
+
+    *plain*: without sessions, it concerns nothing that a resource manager keeps.
+    """
 
     handles: int
     returns_handle: bool
     flushes: bool
     extensive: bool
+    plain: bool
 
 
 class Parsed(NamedTuple):
@@ -78,11 +82,13 @@ def attributes(tpma_cc: int) -> tuple[int, Attributes]:
     """
     code = tpma_cc & (TPMA_CC_COMMANDINDEX | TPMA_CC_V)
     handles = (tpma_cc & TPMA_CC_CHANDLES) >> TPMA_CC_CHANDLES_SHIFT
+    concerned = tpma_cc & (TPMA_CC_CHANDLES | TPMA_CC_RHANDLE | TPMA_CC_FLUSHED | TPMA_CC_EXTENSIVE)
     return code, Attributes(
         1 if code == TPM_CC_FlushContext else handles,
         bool(tpma_cc & TPMA_CC_RHANDLE),
         bool(tpma_cc & TPMA_CC_FLUSHED),
         bool(tpma_cc & TPMA_CC_EXTENSIVE),
+        not concerned and code not in (TPM_CC_FlushContext, TPM_CC_GetCapability),
     )
 
 

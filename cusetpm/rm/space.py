@@ -58,6 +58,7 @@ _CONTINUE: Final = 1  # TPMA_SESSION: the session is still there after the comma
 _LISTED: Final = (TPM_HT_TRANSIENT, TPM_HT_LOADED_SESSION, TPM_HT_SAVED_SESSION)
 _STARTS: Final = (TPM_CC_HashSequenceStart, TPM_CC_HMAC_Start, TPM_CC_SignSequenceStart,
                   TPM_CC_VerifySequenceStart)
+_NO_SESSIONS: Final = TPM_ST_NO_SESSIONS.to_bytes(2, "big")
 _FLUSH: Final = messages.HEADER.size + 4
 _NO_SUCH_CONTEXT: Final = TPM_RC_HANDLE + 0x140  # parameter 1: what FlushContext answers for it
 
@@ -118,6 +119,8 @@ class ManagedSpace:
         attributes = table.get(code)
         if attributes is None:
             return error_response(RESMGR | TPM_RC_COMMAND_CODE)
+        if attributes.plain and command[:2] == _NO_SESSIONS:
+            return self._tpm.execute(command, locality, cancelled)
         parsed = messages.parse(command, attributes.handles)
         objects = [self._object(handle, position) for position, handle in enumerate(parsed.handles)
                    if messages.is_object(handle)]

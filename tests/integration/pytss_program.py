@@ -1,4 +1,4 @@
-"""What a program does that uses tpm2-pytss: measure, seal to the measurement, sign, and keep a counter.
+"""What a program does that uses tpm2-pytss: measure, seal to it, sign, hold many keys, and keep a counter.
 
 Run by the Python that has tpm2-pytss.  The TPM is that of TPM2TOOLS_TCTI; prints what it found.
 """
@@ -88,6 +88,15 @@ def main() -> None:
         signature = tpm.sign(key, message, TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL), ticket, session1=session)
         tpm.verify_signature(key, message, signature)
         print("verified", signature.sigAlg == TPM2_ALG.ECDSA and isinstance(ticket, TPMT_TK_HASHCHECK))
+
+        # More keys at once than a TPM has places for: the resource manager has.
+        signing = TPM2B_PUBLIC.parse(
+            "ecc256:ecdsa-sha256",
+            objectAttributes="fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign")
+        keys = [tpm.create_primary(None, signing)[0] for _ in range(20)]
+        for one in keys:
+            tpm.sign(one, message, TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL), ticket)
+        print("held", len(keys))
 
         # A counter.
         attributes = TPMA_NV.OWNERREAD | TPMA_NV.OWNERWRITE | TPMA_NV.AUTHREAD | TPMA_NV.AUTHWRITE

@@ -49,4 +49,4 @@ def test_pytss_seals_signs_and_counts(front_end: str, tmp_path: Path) -> None:
     if not _works(SYSTEM_PYTHON, "-c", "import tpm2_pytss"):
         pytest.skip(f"tpm2-pytss is not installed for {SYSTEM_PYTHON}")
     assert run(front_end, tmp_path, SYSTEM_PYTHON, str(HERE / "pytss_program.py")) == [
-        "family 2.0", "random 16", "unsealed secret", "refused", "verified True", "counted 2"]
+        "family 2.0", "random 16", "unsealed secret", "refused", "verified True", "held 20", "counted 2"]

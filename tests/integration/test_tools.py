@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import CHECKOUT, RunInVm
 
+MANAGED = str(CHECKOUT / "tests" / "integration" / "managed.sh")
 TOOLS = str(CHECKOUT / "tests" / "integration" / "tools.sh")
 CUSETPM = str(CHECKOUT / "scripts" / "cusetpm")
 
@@ -22,6 +23,7 @@ needs_fuse = pytest.mark.skipif(
 )
 
 PCR_16 = hashlib.sha256(bytes(32) + (1).to_bytes(32)).hexdigest().upper()
+MANAGED_FOUND = ["loaded contexts", "unsealed side by side", "nothing left"]
 FOUND = ["pcr " + PCR_16, "unsealed secret", "refused", "kept secret"]
 
 
@@ -34,21 +36,29 @@ def test_the_tools_work_through_it(front_end: str, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == FOUND
 
 
+@needs_tools
+@pytest.mark.parametrize("front_end", [pytest.param("fuse", marks=needs_fuse), "socket"])
+def test_the_tools_share_the_tpm_without_a_daemon_for_it(front_end: str, tmp_path: Path) -> None:
+    run = [CUSETPM, "run", "--front-end", front_end, "--", MANAGED, "20", "2"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == ["created 20 primaries", *MANAGED_FOUND]
+
+
 @pytest.mark.vm
 @pytest.mark.slow
 @needs_tools
 def test_the_tools_work_through_a_character_device(run_in_vm: RunInVm) -> None:
     """In a virtual machine with a stock kernel, because /dev/cuse is rare."""
     script = """
-        tools=$1; shift
-        "$@" -- stat -c '%F %t:%T' /dev/tpm0
-        test ! -e /dev/tpm0
+        tools=$1 managed=$2; shift 2
+        "$@" -- stat -c '%n is a %F' /dev/tpm0 /dev/tpmrm0
         "$tools" "$@"
-        test ! -e /dev/tpm0
+        "$@" -- "$managed" 3 1
+        test ! -e /dev/tpm0 -a ! -e /dev/tpmrm0
     """
     run = [CUSETPM, "run", "--front-end", "cuse", "--state-dir", "/root/state"]
-    done = run_in_vm("env", "-C", "/root", "sh", "-euc", script, "sh", TOOLS, *run)
+    done = run_in_vm("env", "-C", "/root", "sh", "-euc", script, "sh", TOOLS, MANAGED, *run)
     assert done.returncode == 0, done.stdout + done.stderr
-    kind, *found = done.stdout.splitlines()
-    assert kind.startswith("character special file ")
-    assert found == FOUND
+    devices = [f"/dev/{name} is a character special file" for name in ("tpm0", "tpmrm0")]
+    assert done.stdout.splitlines() == [*devices, *FOUND, "created 3 primaries", *MANAGED_FOUND]
