@@ -25,8 +25,13 @@ dev_programs=(
     depmod:kmod
     '/usr/share/OVMF/OVMF_CODE*.fd:ovmf' # scripts/vm/run --firmware ovmf
     evmctl:ima-evm-utils               # the other verifier of IMA lists
-    '/usr/lib/*/ossl-modules/tpm2.so:tpm2-openssl' # the programs of tests/integration, and so is the next
+    '/usr/lib/*/ossl-modules/tpm2.so:tpm2-openssl' # the programs of tests/integration, and so are the next
     '/usr/lib/python3/dist-packages/tpm2_pytss/__init__.py:python3-tpm2-pytss'
+    tsscreateprimary:tss2
+    tpm2_ptool:libtpm2-pkcs11-tools
+    '/usr/lib/*/libtpm2_pkcs11.so.1:libtpm2-pkcs11-1'
+    pkcs11-tool:opensc
+    openssl:openssl
 )
 
 say() { printf 'cusetpm: %s\n' "$@" >&2; }

@@ -1,4 +1,4 @@
-"""Programs that know nothing of cusetpm: OpenSSL with tpm2-openssl, and Python with tpm2-pytss."""
+"""Programs that know nothing of cusetpm, pointed at it by what `cusetpm run` puts into their environment."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ needs_fuse = pytest.mark.skipif(
     not os.access("/dev/fuse", os.R_OK | os.W_OK) or shutil.which("fusermount3") is None,
     reason="no /dev/fuse for this user, or no fusermount3",
 )
+IBM_FOUND = [
+    "verified, 2 loaded", "flushed, 0 loaded", "Handle 80ffffff", "Handle 80ffffff", "managed, 0 loaded"]
 FRONT_ENDS = [pytest.param("fuse", marks=needs_fuse), "socket"]
 
 
@@ -50,3 +52,18 @@ def test_pytss_seals_signs_and_counts(front_end: str, tmp_path: Path) -> None:
         pytest.skip(f"tpm2-pytss is not installed for {SYSTEM_PYTHON}")
     assert run(front_end, tmp_path, SYSTEM_PYTHON, str(HERE / "pytss_program.py")) == [
         "family 2.0", "random 16", "unsealed secret", "refused", "verified True", "held 20", "counted 2"]
+
+
+@pytest.mark.parametrize("front_end", FRONT_ENDS)
+def test_pkcs11_keeps_its_keys_in_the_tpm(front_end: str, tmp_path: Path) -> None:
+    missing = [name for name in ("tpm2_ptool", "pkcs11-tool") if shutil.which(name) is None]
+    if missing or not any(Path("/usr/lib").glob("*/libtpm2_pkcs11.so.1")):
+        pytest.skip("tpm2-pkcs11 or OpenSC's pkcs11-tool is not installed")
+    assert run(front_end, tmp_path, str(HERE / "pkcs11.sh")) == ["ecdsa verified", "random 16"]
+
+
+@needs_fuse
+def test_ibm_s_utilities_find_what_the_one_before_loaded_and_share_the_tpm(tmp_path: Path) -> None:
+    if shutil.which("tsscreateprimary") is None:
+        pytest.skip("IBM's TSS (package tss2) is not installed")
+    assert run("fuse", tmp_path, str(HERE / "ibm.sh")) == IBM_FOUND

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT, RunInVm
+from tests.integration.test_programs import IBM_FOUND
 
+IBM = str(CHECKOUT / "tests" / "integration" / "ibm.sh")
 MANAGED = str(CHECKOUT / "tests" / "integration" / "managed.sh")
 TOOLS = str(CHECKOUT / "tests" / "integration" / "tools.sh")
 CUSETPM = str(CHECKOUT / "scripts" / "cusetpm")
@@ -51,14 +53,19 @@ def test_the_tools_share_the_tpm_without_a_daemon_for_it(front_end: str, tmp_pat
 def test_the_tools_work_through_a_character_device(run_in_vm: RunInVm) -> None:
     """In a virtual machine with a stock kernel, because /dev/cuse is rare."""
     script = """
-        tools=$1 managed=$2; shift 2
-        "$@" -- stat -c '%n is a %F' /dev/tpm0 /dev/tpmrm0
+        tools=$1 managed=$2 ibm=$3; shift 3
         "$tools" "$@"
-        "$@" -- "$managed" 3 1
+        "$@" -- sh -euc '
+            stat -c "%n is a %F" /dev/tpm0 /dev/tpmrm0
+            "$1" 3 1
+            if command -v tsscreateprimary >/dev/null; then "$2"; else echo no IBM TSS; fi
+        ' sh "$managed" "$ibm"
         test ! -e /dev/tpm0 -a ! -e /dev/tpmrm0
     """
     run = [CUSETPM, "run", "--front-end", "cuse", "--state-dir", "/root/state"]
-    done = run_in_vm("env", "-C", "/root", "sh", "-euc", script, "sh", TOOLS, MANAGED, *run)
+    done = run_in_vm("env", "-C", "/root", "sh", "-euc", script, "sh", TOOLS, MANAGED, IBM, *run)
     assert done.returncode == 0, done.stdout + done.stderr
     devices = [f"/dev/{name} is a character special file" for name in ("tpm0", "tpmrm0")]
-    assert done.stdout.splitlines() == [*devices, *FOUND, "created 3 primaries", *MANAGED_FOUND]
+    ibm_found = IBM_FOUND if shutil.which("tsscreateprimary") else ["no IBM TSS"]
+    found = [*FOUND, *devices, "created 3 primaries", *MANAGED_FOUND, *ibm_found]
+    assert done.stdout.splitlines() == found

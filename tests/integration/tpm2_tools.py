@@ -59,6 +59,11 @@ _MANAGER_PROGRAMS = {"tpm2-abrmd": "tpm2-abrmd", "dbus-run-session": "dbus-daemo
 
 # helpers.sh uses the TPM that TPM2TOOLS_TEST_TCTI names, and starts none of its own.
 _DIRECT = 'export TPM2TOOLS_TEST_TCTI="$TPM2TOOLS_TCTI"; exec "$@"'
+# What cusetpm names is its resource manager; the TPM as it is has another device or socket.
+_AS_IT_IS = """
+    managed=${CUSETPM_RM_DEVICE:-${CUSETPM_RM_SOCKET-}}
+    export TPM2TOOLS_TCTI=${TPM2TOOLS_TCTI/"$managed"/${CUSETPM_DEVICE:-${CUSETPM_SOCKET-}}}
+"""
 _MANAGED = """
     options=(--session --tcti="$TPM2TOOLS_TCTI")
     ((EUID)) || options+=(--allow-root)
@@ -99,8 +104,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="scripts at a time; default: 2")
     parser.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="per script (120)")
     parser.add_argument("--front-end", choices=("fuse", "socket"), help="default: fuse if there is /dev/fuse")
-    parser.add_argument("--resource-manager", choices=("abrmd", "none"), default="abrmd",
-                        help="between the scripts and both TPMs; default: abrmd")
+    parser.add_argument("--resource-manager", choices=("abrmd", "ours", "none"), default="abrmd",
+                        help="between the scripts and both TPMs; ours: swtpm has abrmd (default: abrmd)")
     parser.add_argument("--source", type=Path, metavar="DIR",
                         help="an unpacked tree of the installed version, instead of the source package")
     parser.add_argument("--swtpm-again", action="store_true", help="on swtpm, too, what passed there before")
@@ -126,19 +131,20 @@ def _run_all(options: argparse.Namespace) -> int:
     if options.list:
         print(*names, sep="\n")
         return 0
-    managed = options.resource_manager == "abrmd"
+    manager = options.resource_manager
+    managed = manager != "none"
     environment = _environment(source, managed)
     front_end = options.front_end or ("fuse" if os.access("/dev/fuse", os.R_OK | os.W_OK) else "socket")
     chosen = options.only or names
-    logs = home / "logs" / options.resource_manager
-    known = _Known(home / f"swtpm-passes-{options.resource_manager}.json", source)
+    logs = home / "logs" / manager
+    known = _Known(home / f"swtpm-passes-{'abrmd' if managed else 'none'}.json", source)
     print(f"tpm2-tools {version}: {len(chosen)} scripts, {front_end} front end, "
-          f"resource manager: {options.resource_manager}; logs in {logs}", flush=True)
+          f"resource manager: {manager}; logs in {logs}", flush=True)
     print(f"{'script':32} {'ours':>8} {'swtpm':>8} {'seconds':>8}", flush=True)
 
     def both(name: str) -> tuple[str, Result, Result]:
         script = source / SCRIPTS / "tests" / f"{name}.sh"
-        ours = _run_script(script, _Ours(front_end, managed), environment, options.timeout, logs / "ours")
+        ours = _run_script(script, _Ours(front_end, manager), environment, options.timeout, logs / "ours")
         theirs = Result(PASS)
         if options.swtpm_again or not known.passes(name):
             theirs = _run_script(script, _Swtpm(managed), environment, options.timeout, logs / "swtpm")
@@ -312,19 +318,19 @@ def _run_script(script: Path, tpm: _Ours | _Swtpm, environment: dict[str, str], 
     return Result(verdict, seconds, log)
 
 
-def _reach(managed: bool) -> list[str]:
-    """Return the words before a script that let it reach the TPM that TPM2TOOLS_TCTI names."""
-    if managed:
-        return ["dbus-run-session", "--", "bash", "-c", _MANAGED, "bash"]
-    return ["bash", "-c", _DIRECT, "bash"]
+def _reach(manager: str) -> list[str]:
+    """Return the words before a script that let it reach the TPM through *manager*."""
+    if manager == "abrmd":
+        return ["dbus-run-session", "--", "bash", "-c", _AS_IT_IS + _MANAGED, "bash"]
+    return ["bash", "-c", (_AS_IT_IS if manager == "none" else "") + _DIRECT, "bash"]
 
 
 class _Ours:
     """A new TPM of this checkout."""
 
-    def __init__(self, front_end: str, managed: bool) -> None:
+    def __init__(self, front_end: str, manager: str) -> None:
         self._front_end = front_end
-        self.reach = _reach(managed)
+        self.reach = _reach(manager)
 
     @contextmanager
     def start(self, work: Path, environment: dict[str, str]) -> Iterator[list[str]]:
@@ -336,7 +342,7 @@ class _Swtpm:
     """A new swtpm on two TCP ports of the loopback interface, as its TCTI needs."""
 
     def __init__(self, managed: bool) -> None:
-        self.reach = _reach(managed)
+        self.reach = _reach("abrmd" if managed else "none")
 
     @contextmanager
     def start(self, work: Path, environment: dict[str, str]) -> Iterator[list[str]]:
