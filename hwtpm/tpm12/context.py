@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 from hwtpm.crypto.random import Random
 from hwtpm.errors import TpmError
 from hwtpm.tpm12.requests.command import Command, response_of
+from hwtpm.tpm12.state.audit import Audit
 from hwtpm.tpm12.state.contexts import Contexts
 from hwtpm.tpm12.state.counters import Counters
 from hwtpm.tpm12.state.delegation import Delegations
@@ -53,9 +54,11 @@ class Tpm:
         self.contexts = Contexts(self.random)
         self.sha1 = Sha1Thread()
         self.ticks = Ticks(self.random, now)
+        self.audit = Audit()
         self.owners: tuple[Owner, ...] = (
             self.power, self.flags, self.permanent, self.pcrs, self.keys, self.sessions, self.lockout,
             self.nv, self.counters, self.delegations, self.contexts, self.sha1, self.ticks,
+            self.audit,
         )
         self.locality = 0
         # Tells whether the command in progress has been asked to end.
@@ -98,15 +101,17 @@ class Call:
     """One command in progress: its ordinal, its authorizations and the digest of its parameters.
 
     *parameters* are the octets of the request that its digests cover, without handles and authorizations.
-    `transport` is the handle of the transport session that wraps the command, 0 for none.
+    `transport` is the handle of the transport session that wraps the command, 0 for none; `encrypted` tells
+    whether that hides the parameters.  `audited` tells whether the command is audited if it succeeds.
     """
 
-    __slots__ = ("authorizations", "parameters", "request", "transport")
+    __slots__ = ("audited", "authorizations", "encrypted", "parameters", "request", "transport")
 
     def __init__(self, request: type[Command[Any]], parameters: bytes,
                  authorizations: list[Authorization]) -> None:
         self.request, self.parameters, self.authorizations = request, parameters, authorizations
         self.transport = 0
+        self.encrypted = self.audited = False
 
     @property
     def ordinal(self) -> int:

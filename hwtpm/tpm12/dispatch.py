@@ -135,7 +135,9 @@ def parse(tpm: Tpm, plan: Plan, tag: int, command: bytes, off: int) -> tuple[Cal
         if fields[2] > 1:
             raise TpmError(TPM_BAD_PARAMETER)
         authorizations.append(Authorization(*fields))
-    return Call(plan.request, command[start:end], authorizations), request
+    call = Call(plan.request, command[start:end], authorizations)
+    call.audited = tpm.audit.audited(plan.request)
+    return call, request
 
 
 def _check_state(tpm: Tpm, needs: Needs, *, authorized: bool) -> None:
@@ -173,6 +175,8 @@ def run(tpm: Tpm, plan: Plan, call: Call, request: Any) -> tuple[bytes, bytes]:
 
 def respond(tpm: Tpm, plan: Plan, call: Call, handles: bytes, parameters: bytes) -> bytes:
     """Return the response; the sessions' nonces are new, and sessions that do not continue are closed."""
+    if call.audited:
+        _audit(tpm, call, parameters)
     used = call.authorizations
     body = handles + parameters
     if used:
@@ -185,3 +189,21 @@ def respond(tpm: Tpm, plan: Plan, call: Call, handles: bytes, parameters: bytes)
             if not given.continues:
                 tpm.sessions.close(given.handle)
     return _HEADER.pack(TPM_TAG_RSP_COMMAND + len(used), 10 + len(body), TPM_SUCCESS) + body
+
+
+def _audit(tpm: Tpm, call: Call, parameters: bytes) -> None:
+    """The command, which succeeds, is in the audit digest (Part 3, 8.1).
+
+    What an encrypted transport session hides is left out.  If auditing fails, so does the TPM:
+    TPM_AUDITFAIL_SUCCESSFUL.
+    """
+    ordinal = _pack_u32(call.ordinal)
+    try:
+        tpm.audit.record_in(sha1(ordinal).digest() if call.encrypted else call.in_param_digest())
+    except TpmError:
+        tpm.power.fail("auditing")
+        for given in call.authorizations:
+            tpm.sessions.close(given.handle)
+        raise
+    tpm.audit.record_out(
+        sha1(_pack_u32(TPM_SUCCESS) + ordinal + (b"" if call.encrypted else parameters)).digest())

@@ -3,31 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-
-_MODULES = (
-    "certify",
-    "context",
-    "counter",
-    "delegation",
-    "endorsement",
-    "hashing",
-    "integrity",
-    "nv",
-    "opt_in",
-    "ownership",
-    "presence",
-    "random",
-    "sealing",
-    "sessions",
-    "signing",
-    "startup",
-    "storage",
-    "testing",
-    "ticks",
-)
+from pkgutil import iter_modules
 
 
 def load() -> None:
-    """Have every handler registered."""
-    for module in _MODULES:
-        import_module(f"{__name__}.{module}")
+    """Have every handler registered: those of all modules of this package."""
+    for module in iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")

@@ -11,7 +11,12 @@ from hwtpm.tpm12.requests.command import Empty
 from hwtpm.tpm12.requests.startup import Reset, SaveState, Startup
 from hwtpm.tpm12.state.owner import Start
 from hwtpm.tpm12.state.power import Tested
-from hwtpm.tpm12.types.codes import TPM_BAD_PARAMETER, TPM_FAILEDSELFTEST, TPM_INVALID_POSTINIT
+from hwtpm.tpm12.types.codes import (
+    TPM_BAD_PARAMETER,
+    TPM_FAILEDSELFTEST,
+    TPM_INVALID_POSTINIT,
+    TPM_NO_WRAP_TRANSPORT,
+)
 
 
 @handles
@@ -47,8 +52,17 @@ def startup(tpm: Tpm, call: Call, cmd: Startup) -> Empty:
 
 @handles
 def save_state(tpm: Tpm, call: Call, cmd: SaveState) -> Empty:
-    """Everything that a later TPM_Startup(ST_STATE) needs is kept.  Part 3, 3.3."""
+    """Everything that a later TPM_Startup(ST_STATE) needs is kept.  Part 3, 3.3.
+
+    TPM_NO_WRAP_TRANSPORT inside a transport session, whose response would make the state void at once.
+    """
+    # Input Validation
+    if call.transport:
+        raise TpmError(TPM_NO_WRAP_TRANSPORT)
     # Internal Data Update
+    if call.audited:  # before the state is kept, and without the response (Part 3, 8.1: corner cases)
+        tpm.audit.record_in(call.in_param_digest())
+        call.audited = False
     tpm.power.keep({owner.TAG: owner.save_volatile() for owner in tpm.owners})
     # Command Output
     return Empty()

@@ -34,7 +34,6 @@ class DelegateManage(Command[DelegateManageResponse]):
     ORD: ClassVar[int] = TPM_ORD_Delegate_Manage
     AUTHS: ClassVar[tuple[int, ...]] = (0, 1)
     OWNER_DELEGATION: ClassVar[int | None] = TPM_DELEGATE_Delegate_Manage
-    AUDIT_DEFAULT: ClassVar[bool] = True
     family_id: UINT32
     op_code: UINT32
     op_data: SIZED
@@ -51,7 +50,6 @@ class DelegateCreateKeyDelegation(Command[DelegationResponse]):
     AUTHS: ClassVar[tuple[int, ...]] = (1,)
     NEEDS: ClassVar[Needs] = Needs.OWNED
     KEY_DELEGATION: ClassVar[int | None] = TPM_KEY_DELEGATE_Delegate_CreateKeyDelegation
-    AUDIT_DEFAULT: ClassVar[bool] = True
     KEY_HANDLES: ClassVar[int] = 1
     key_handle: TPM_KEY_HANDLE
     public_info: TPM_DELEGATE_PUBLIC
@@ -65,7 +63,6 @@ class DelegateCreateOwnerDelegation(Command[DelegationResponse]):
     AUTHS: ClassVar[tuple[int, ...]] = (1,)
     NEEDS: ClassVar[Needs] = Needs.OWNED
     OWNER_DELEGATION: ClassVar[int | None] = TPM_DELEGATE_Delegate_CreateOwnerDelegation
-    AUDIT_DEFAULT: ClassVar[bool] = True
     increment: TPM_BOOL
     public_info: TPM_DELEGATE_PUBLIC
     del_auth: TPM_ENCAUTH
@@ -77,7 +74,6 @@ class DelegateLoadOwnerDelegation(Command[Empty]):
     ORD: ClassVar[int] = TPM_ORD_Delegate_LoadOwnerDelegation
     AUTHS: ClassVar[tuple[int, ...]] = (0, 1)
     OWNER_DELEGATION: ClassVar[int | None] = TPM_DELEGATE_Delegate_LoadOwnerDelegation
-    AUDIT_DEFAULT: ClassVar[bool] = True
     index: UINT32
     blob: SIZED
 
@@ -104,7 +100,6 @@ class DelegateUpdateVerification(Command[DelegateUpdateVerificationResponse]):
     AUTHS: ClassVar[tuple[int, ...]] = (1,)
     NEEDS: ClassVar[Needs] = Needs.OWNED
     OWNER_DELEGATION: ClassVar[int | None] = TPM_DELEGATE_Delegate_UpdateVerification
-    AUDIT_DEFAULT: ClassVar[bool] = True
     input_data: SIZED
 
 

@@ -32,7 +32,6 @@ class NVDefineSpace(Command[Empty]):
     AUTHS: ClassVar[tuple[int, ...]] = (0, 1)
     NEEDS: ClassVar[Needs] = Needs.USABLE | Needs.UNLESS_NV_UNLOCKED
     OWNER_DELEGATION: ClassVar[int | None] = TPM_DELEGATE_NV_DefineSpace
-    AUDIT_DEFAULT: ClassVar[bool] = True
     pub_info: TPM_NV_DATA_PUBLIC
     enc_auth: TPM_ENCAUTH
 
@@ -44,7 +43,6 @@ class NVWriteValue(Command[Empty]):
     AUTHS: ClassVar[tuple[int, ...]] = (0, 1)
     NEEDS: ClassVar[Needs] = _NV
     OWNER_DELEGATION: ClassVar[int | None] = TPM_DELEGATE_NV_WriteValue
-    AUDIT_DEFAULT: ClassVar[bool] = True
     nv_index: UINT32
     offset: UINT32
     data: SIZED
@@ -56,7 +54,6 @@ class NVWriteValueAuth(Command[Empty]):
     ORD: ClassVar[int] = TPM_ORD_NV_WriteValueAuth
     AUTHS: ClassVar[tuple[int, ...]] = (1,)
     NEEDS: ClassVar[Needs] = Needs.USABLE
-    AUDIT_DEFAULT: ClassVar[bool] = True
     nv_index: UINT32
     offset: UINT32
     data: SIZED
