@@ -6,97 +6,124 @@ import base64
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from tests.conftest import CHECKOUT, VM_RUN, RunInVm
-from tests.support.swtpm import control_channel
+from tests.support.served import served
+from tests.support.swtpm import attached, waiting
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
 GUEST = CHECKOUT / "tests" / "integration" / "ima_guest.sh"
 CUSETPM = CHECKOUT / "scripts" / "cusetpm"
-BANKS = ("sha1", "sha256")
+
+# Family, QEMU's model and the firmware.
+BOOTS = [("2.0", "tpm-tis", "seabios"), ("2.0", "tpm-crb", "seabios"), ("2.0", "tpm-crb", "ovmf")]
 
 
-class Measured(NamedTuple):
-    """What a guest showed of its TPM and its lists; the files are in *directory*."""
+class Guest(NamedTuple):
+    """What a guest showed of its TPM, and the TPM after the guest has ended, which keeps its PCRs."""
 
-    directory: Path
-    pcrs: dict[str, str]
+    boot: tuple[str, str, str]
+    directory: Path  # of the lists, by their names in securityfs
+    pcrs: dict[str, str]  # as sysfs had them, by names as sha256:10
+    banks: tuple[str, ...]
+    socket: str  # for raw commands to the TPM
 
-    def options(self, *indices: int) -> list[str]:
-        """Return the options that give the PCRs by value, as sysfs had them."""
-        return [f"--pcr={bank}:{index}={self.pcrs[f'{bank}:{index}']}" for bank in BANKS for index in indices]
+    def options(self, where: str, indices: Iterable[int]) -> list[str]:
+        """Return the options for PCRs as they were seen in "sysfs", or as the "tpm" has them."""
+        if where == "tpm":
+            return ["--socket", self.socket]
+        return [f"--pcr={bank}:{index}={self.pcrs[f'{bank}:{index}']}" for bank in self.banks
+                for index in indices]
 
     def pcr_files(self) -> list[str]:
         """Return the options that give evmctl the PCRs, in files as a TPM 1.2 has them in sysfs."""
-        for bank in BANKS:
+        for bank in self.banks:
             lines = [f"PCR-{index:02}: {bytes.fromhex(self.pcrs[f'{bank}:{index}']).hex(' ')}\n"
                      for index in range(11)]
             (self.directory / f"{bank}.pcrs").write_text("".join(lines))
-        return [f"--pcrs={bank},{self.directory}/{bank}.pcrs" for bank in BANKS]
+        return [f"--pcrs={bank},{self.directory}/{bank}.pcrs" for bank in self.banks]
 
 
-def read(directory: Path, output: str) -> Measured:
-    """Return what ima_guest.sh printed."""
-    pcrs: dict[str, str] = {}
-    for line in output.splitlines():
-        kind, _, rest = line.partition(" ")
-        if kind == "pcr":
-            name, _, value = rest.partition("=")
-            pcrs[name] = value.lower()
-        elif kind == "file":
-            name, _, content = rest.partition(" ")
-            (directory / name).write_bytes(base64.b64decode(content))
-    return Measured(directory, pcrs)
+@contextmanager
+def booted(directory: Path, family: str, model: str, firmware: str, *,
+           program: tuple[str, ...] = ("swtpm",)) -> Iterator[Guest]:
+    """Give a guest that has run ima_guest.sh with the TPM of *program*."""
+    with waiting(*program, family=family) as control:
+        done = subprocess.run(
+            [VM_RUN, "--tpm", f"{model}:{control}", "--firmware", firmware, "--append", "ima_policy=tcb",
+             "--", GUEST], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+        if "no UEFI firmware" in done.stderr:
+            pytest.skip(done.stderr.strip())
+        assert done.returncode == 0, done.stderr
+        pcrs: dict[str, str] = {}
+        for line in done.stdout.splitlines():
+            kind, _, rest = line.partition(" ")
+            if kind == "pcr":
+                name, _, value = rest.partition("=")
+                pcrs[name] = value.lower()
+            elif kind == "file":
+                name, _, content = rest.partition(" ")
+                (directory / name).write_bytes(base64.b64decode(content))
+        with attached(control) as execute, served(execute, directory) as socket:
+            banks = ("sha1", "sha256") if family == "2.0" else ("sha1",)
+            yield Guest((family, model, firmware), directory, pcrs, banks, socket)
 
 
-def cusetpm(*arguments: str | Path) -> str:
+@pytest.fixture(scope="module", params=BOOTS, ids="-".join)
+def guest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory,
+          run_in_vm: RunInVm) -> Iterator[Guest]:
+    """A guest that has measured into our TPM."""
+    with booted(tmp_path_factory.mktemp("guest"), *request.param, program=(str(CUSETPM), "swtpm")) as found:
+        yield found
+
+
+def cusetpm(*arguments: str | Path) -> list[str]:
+    """Return the lines that cusetpm printed, which has succeeded."""
     done = subprocess.run([CUSETPM, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout.splitlines()
 
 
-@pytest.fixture(scope="module", params=[("tpm-tis", "seabios"), ("tpm-crb", "ovmf")], ids="-".join)
-def measured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory,
-             run_in_vm: RunInVm) -> Measured:
-    """Boot a guest whose TPM is swtpm's."""
-    model, firmware = request.param
-    directory = tmp_path_factory.mktemp("guest")
-    with control_channel() as socket:
-        done = subprocess.run(
-            [VM_RUN, "--tpm", f"{model}:{socket}", "--firmware", firmware, "--append", "ima_policy=tcb", "--",
-             GUEST], cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    if "no UEFI firmware" in done.stderr:
-        pytest.skip(done.stderr.strip())
-    assert done.returncode == 0, done.stderr
-    return read(directory, done.stdout)
-
-
+@pytest.mark.parametrize("where", ["sysfs", "tpm"])
 @pytest.mark.parametrize("form", ["binary", "ascii"])
-def test_the_kernels_list_leads_to_pcr_10_of_sysfs(measured: Measured, form: str) -> None:
-    said = cusetpm("ima", "verify", *measured.options(*range(11)),
-                   measured.directory / f"{form}_runtime_measurements")
-    first, *rest = said.splitlines()
-    assert re.search(r": (\d+) entries .*, of which \1 fit sha1:10 sha256:10 of --pcr$", first)
-    assert rest == ["boot_aggregate fits sha256:0-9",
-                    "changed: /merged/root/measured was measured with two contents"]
+def test_the_kernels_list_leads_to_pcr_10(guest: Guest, form: str, where: str) -> None:
+    first, *rest = cusetpm("ima", "verify", *guest.options(where, range(11)),
+                           guest.directory / f"{form}_runtime_measurements")
+    found = re.search(r": (\d+) entries .*, of which (\d+) fit (.*) of (--pcr|the TPM)$", first)
+    assert found is not None
+    assert found[1] == found[2]
+    assert set(found[3].split()) >= {f"{bank}:10" for bank in guest.banks}
+    assert rest[-2:] == [f"boot_aggregate fits {'sha256:0-9' if 'sha256' in guest.banks else 'sha1:0-7'}",
+                         "changed: /merged/root/measured was measured with two contents"]
 
 
-def test_evmctl_agrees(measured: Measured) -> None:
+def test_evmctl_agrees(guest: Guest) -> None:
     if shutil.which("evmctl") is None:
         pytest.skip("ima-evm-utils is not installed")
-    done = subprocess.run(["evmctl", "ima_measurement", *measured.pcr_files(), "-v",
-                           measured.directory / "binary_runtime_measurements"],
+    done = subprocess.run(["evmctl", "ima_measurement", *guest.pcr_files(), "-v",
+                           guest.directory / "binary_runtime_measurements"],
                           capture_output=True, text=True, check=False)
     assert "Matched per TPM bank calculated digest(s)." in done.stderr
 
 
-def test_the_firmwares_log_leads_to_pcrs_0_to_7(measured: Measured) -> None:
-    said = cusetpm("eventlog", "verify", *measured.options(*range(8)),
-                   measured.directory / "binary_bios_measurements")
-    assert "they lead to sha1:0-7 sha256:0-7 of --pcr" in said
-    assert all(int(measured.pcrs[f"{bank}:{index}"], 16) for bank in BANKS for index in range(8))
+@pytest.mark.parametrize("where", ["sysfs", "tpm"])
+def test_the_firmwares_log_leads_to_pcrs_0_to_7(guest: Guest, where: str) -> None:
+    (said,) = cusetpm("eventlog", "verify", "--only", "0-7", *guest.options(where, range(8)),
+                      guest.directory / "binary_bios_measurements")
+    assert all(f" {bank}:0-7 " in said for bank in guest.banks)
+    assert all(int(guest.pcrs[f"{bank}:{index}"], 16) for bank in guest.banks for index in range(8))
+
+
+@pytest.mark.parametrize("guest", BOOTS[:1], indirect=True, ids="-".join)
+def test_the_same_boot_leaves_the_same_pcrs_in_swtpm(guest: Guest, tmp_path: Path) -> None:
+    with booted(tmp_path, *guest.boot) as theirs:
+        for bank in guest.banks:
+            for index in range(8):
+                assert guest.pcrs[f"{bank}:{index}"] == theirs.pcrs[f"{bank}:{index}"], (bank, index)
