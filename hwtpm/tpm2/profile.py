@@ -18,7 +18,8 @@ HASHES: Final = frozenset(hashes.ALGORITHMS)
 DIGEST_SIZE: Final = {alg: hashes.size(alg) for alg in hashes.ALGORITHMS}
 MAX_DIGEST_SIZE: Final = 64
 HASH_COUNT: Final = len(HASHES)
-PCR_BANKS: Final = (ids.SHA1, ids.SHA256, ids.SHA384)  # in the order of TPM_CAP_PCRS
+# The banks that a new TPM has, in the order of TPM_CAP_PCRS.  TPM2_PCR_Allocate makes others, of any hash.
+PCR_BANKS: Final = (ids.SHA1, ids.SHA256, ids.SHA384, ids.SHA512)
 
 SYMMETRIC: Final = frozenset({ids.TDES, ids.AES, ids.CAMELLIA})  # block ciphers
 SYM_MODES: Final = frozenset({ids.CTR, ids.OFB, ids.CBC, ids.CFB, ids.ECB})

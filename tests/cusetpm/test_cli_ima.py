@@ -58,7 +58,7 @@ def kernel_list(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("form", ["binary", "ascii"])
 @pytest.mark.parametrize(("family", "pcrs", "aggregated"), [
-    ("2.0", "sha1:10 sha256:10 sha384:10", "sha256:0-9"), ("1.2", "sha1:10", "sha1:0-7")])
+    ("2.0", "sha1:10 sha256:10 sha384:10 sha512:10", "sha256:0-9"), ("1.2", "sha1:10", "sha1:0-7")])
 def test_measured_files_verify_and_a_damaged_list_does_not(
         tmp_path: Path, form: str, family: str, pcrs: str, aggregated: str) -> None:
     (tmp_path / "a file").write_text("content")

@@ -14,15 +14,20 @@ from cusetpm.measure import BadLog, DoesNotFit, ima, imaverify
 from cusetpm.measure.pcr import Given, bank_of
 from cusetpm.measure.tpm import Tpm, connect
 from cusetpm.tpmfile import TpmFile
+from hwtpm.client import Password
 from hwtpm.crypto import ids
 from hwtpm.errors import TpmError
-from hwtpm.tpm2.types.constants import TPM_CC_PCR_Extend
+from hwtpm.tpm2.requests.pcr import PCRAllocate
+from hwtpm.tpm2.requests.startup import Startup
+from hwtpm.tpm2.types.constants import TPM_SU_CLEAR, TPM_CC_PCR_Extend
+from hwtpm.tpm2.types.handles import TPM_RH_PLATFORM
+from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION
 from hwtpm.tpm12.types.ordinals import TPM_ORD_Extend
 from tests.support import tpm2, tpm12
 from tests.support.served import served
 
 Machine = tpm2.Machine | tpm12.Machine
-_BANKS = {tpm2.Machine: 3, tpm12.Machine: 1}
+_BANKS = {tpm2.Machine: 4, tpm12.Machine: 1}
 
 
 @pytest.fixture(params=[tpm2, tpm12], ids=["2.0", "1.2"])
@@ -75,18 +80,31 @@ def test_the_list_and_pcr_10_of_every_bank_contain_each_file(
 
 
 @pytest.mark.parametrize(("hash_name", "bank"), [
-    ("sha384", "sha384"), ("sha512", "sha256"), ("sha1", "sha1")])
-def test_the_boot_aggregate_is_of_the_bank_of_the_hash_or_of_sha256(
+    ("sha384", "sha384"), ("sha512", "sha512"), ("sha1", "sha1")])
+def test_the_boot_aggregate_is_of_the_bank_of_the_hash(
         machine: Machine, tmp_path: Path, files: list[str], hash_name: str, bank: str) -> None:
     if isinstance(machine, tpm12.Machine):
         bank = "sha1"
+    check_aggregate(machine, tmp_path / "list", files[0], hash_name, bank)
+
+
+def test_the_boot_aggregate_is_of_sha256_without_a_bank_of_the_hash(tmp_path: Path, files: list[str]) -> None:
+    machine = tpm2.started()
+    machine.run(PCRAllocate(TPM_RH_PLATFORM, [TPMS_PCR_SELECTION(ids.SHA512, bytes(3))]), Password())
+    machine.power_cycle()
+    machine.run(Startup(TPM_SU_CLEAR))
+    check_aggregate(machine, tmp_path / "list", files[0], "sha512", "sha256")
+
+
+def check_aggregate(machine: Machine, path: Path, file: str, hash_name: str, bank: str) -> None:
+    """Measure *file* with the hash, and find the boot_aggregate in its list to be one of *bank*."""
     tpm = tpm_of(machine)
     for index in 3, 9:
         tpm.extend(index, {alg: bytes(len(value)) for (alg, _), value in tpm.read([index]).items()})
-    measure(machine, tmp_path / "list", files[0], hash_name=hash_name)
+    measure(machine, path, file, hash_name=hash_name)
     values = tpm.read(range(10))
     covered = b"".join(values[bank_of(bank), index] for index in range(8 if bank == "sha1" else 10))
-    first = verified(machine, tmp_path / "list").entries[0]
+    first = ima.parse(path.read_bytes()).entries[0]
     assert first.file_digest == (bank, hashlib.new(bank, covered).digest())
 
 
@@ -160,7 +178,7 @@ def test_a_list_that_does_not_fit_the_tpm_is_not_continued(
     with pytest.raises(DoesNotFit, match=r"entry 1 \(boot_aggregate\) is the first that is not in sha1:10"):
         measure(another, path, files[1])
     tpm_of(machine).extend(10, {ids.SHA1: bytes(20)})
-    also = "; sha256:10 sha384:10 fits$" if isinstance(machine, tpm2.Machine) else "by itself$"
+    also = "; sha256:10 sha384:10 sha512:10 fits$" if isinstance(machine, tpm2.Machine) else "by itself$"
     with pytest.raises(DoesNotFit, match=f"^sha1:10 would be .*{also}"):
         measure(machine, path, files[1])
     assert path.read_bytes() == before

@@ -13,6 +13,7 @@ from hwtpm.tpm2.state.owner import Start
 from hwtpm.tpm2.state.pcr import ALL_PCRS, Pcrs, selection
 from hwtpm.tpm2.types.constants import (
     TPM_ALG_SHA1,
+    TPM_ALG_SHA3_512,
     TPM_ALG_SHA256,
     TPM_ALG_SHA384,
     TPM_ALG_SHA512,
@@ -49,7 +50,7 @@ def test_extend_hashes_old_value_and_digest() -> None:
 def test_extend_takes_digests_in_order_and_skips_absent_banks() -> None:
     machine = started()
     two = b"\x02" * 32
-    extend(machine, 5, TPMT_HA(TPM_ALG_SHA256, ONE), TPMT_HA(TPM_ALG_SHA512, bytes(64)),
+    extend(machine, 5, TPMT_HA(TPM_ALG_SHA256, ONE), TPMT_HA(TPM_ALG_SHA3_512, bytes(64)),
            TPMT_HA(TPM_ALG_SHA256, two))
     first = hashlib.sha256(bytes(32) + ONE).digest()
     assert value(machine, 5) == hashlib.sha256(first + two).digest()
@@ -60,7 +61,7 @@ def test_the_counter_counts_once_for_each_bank_extended() -> None:
     before = read(machine).pcr_update_counter
     extend(machine, 5, TPMT_HA(TPM_ALG_SHA256, ONE), TPMT_HA(TPM_ALG_SHA1, bytes(20)))
     assert read(machine).pcr_update_counter == before + 2
-    extend(machine, 5, TPMT_HA(TPM_ALG_SHA512, bytes(64)))
+    extend(machine, 5, TPMT_HA(TPM_ALG_SHA3_512, bytes(64)))
     extend(machine, 16)
     machine.run(PCRReset(23), Password())
     assert read(machine).pcr_update_counter == before + 2
@@ -78,7 +79,7 @@ def test_null_handle_extends_nothing() -> None:
     machine = started()
     before = read(machine).pcr_update_counter
     extend(machine, TPM_RH_NULL)
-    assert len(machine.run(PCREvent(TPM_RH_NULL, b"x"), Password()).digests) == 3
+    assert len(machine.run(PCREvent(TPM_RH_NULL, b"x"), Password()).digests) == 4
     assert read(machine).pcr_update_counter == before
 
 
@@ -121,6 +122,7 @@ def test_event_extends_every_bank_with_its_digest() -> None:
         TPM_ALG_SHA1: hashlib.sha1(b"an event").digest(),
         TPM_ALG_SHA256: hashlib.sha256(b"an event").digest(),
         TPM_ALG_SHA384: hashlib.sha384(b"an event").digest(),
+        TPM_ALG_SHA512: hashlib.sha512(b"an event").digest(),
     }
     assert value(machine, 3, TPM_ALG_SHA384) == hashlib.sha384(bytes(48) + digests[2].digest).digest()
 
@@ -134,8 +136,8 @@ def test_read_gives_at_most_eight_and_says_which() -> None:
 
 
 def test_read_of_a_bank_that_is_not_there_selects_nothing() -> None:
-    found = read(started(), (TPM_ALG_SHA512, 0xFF))
-    assert found.pcr_selection_out == [selection(TPM_ALG_SHA512, 0)]
+    found = read(started(), (TPM_ALG_SHA3_512, 0xFF))
+    assert found.pcr_selection_out == [selection(TPM_ALG_SHA3_512, 0)]
     assert found.pcr_values == []
 
 
@@ -150,9 +152,9 @@ def test_there_is_no_pcr_24() -> None:
 def test_composite_is_over_the_selected_values_in_order() -> None:
     pcrs = Pcrs()
     pcrs.extend(3, [TPMT_HA(TPM_ALG_SHA256, ONE)])
-    asked = [selection(TPM_ALG_SHA512, 1), selection(TPM_ALG_SHA256, 0x9), selection(TPM_ALG_SHA1, 0x1)]
+    asked = [selection(TPM_ALG_SHA3_512, 1), selection(TPM_ALG_SHA256, 0x9), selection(TPM_ALG_SHA1, 0x1)]
     selected, digest = pcrs.composite(asked, TPM_ALG_SHA384)
-    assert selected == [selection(TPM_ALG_SHA512, 0), *asked[1:]]
+    assert selected == [selection(TPM_ALG_SHA3_512, 0), *asked[1:]]
     content = pcrs.read(TPM_ALG_SHA256, 0) + pcrs.read(TPM_ALG_SHA256, 3) + pcrs.read(TPM_ALG_SHA1, 0)
     assert digest == hashlib.sha384(content).digest()
 

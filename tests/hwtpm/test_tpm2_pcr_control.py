@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from hwtpm.client import Client, Password
+from hwtpm.crypto import hashes
 from hwtpm.errors import StateError
 from hwtpm.tpm2.engine import Engine
 from hwtpm.tpm2.requests.capability import GetCapability
@@ -22,11 +23,13 @@ from hwtpm.tpm2.requests.pcr import (
     PCRSetAuthValue,
 )
 from hwtpm.tpm2.requests.policy import PolicyCommandCode
+from hwtpm.tpm2.requests.sequence import EventSequenceComplete, HashSequenceStart
 from hwtpm.tpm2.requests.startup import Shutdown, Startup
 from hwtpm.tpm2.state.pcr import ALL_PCRS, Pcrs, selection
 from hwtpm.tpm2.types.constants import (
     TPM_ALG_NULL,
     TPM_ALG_SHA1,
+    TPM_ALG_SHA3_256,
     TPM_ALG_SHA256,
     TPM_ALG_SHA384,
     TPM_ALG_SHA512,
@@ -75,19 +78,38 @@ def restart(machine: Machine, kind: int = TPM_SU_CLEAR) -> None:
 
 def test_an_allocation_counts_from_the_next_power_on(machine: Machine) -> None:
     before = allocated(machine.client)
-    got = run(machine.client, allocate((TPM_ALG_SHA1, NO_PCRS), (TPM_ALG_SHA512, ALL_PCRS)))
-    assert (got.allocation_success, got.max_pcr, got.size_needed) == (1, 24, 24 * (32 + 48 + 64))
+    got = run(machine.client, allocate((TPM_ALG_SHA1, NO_PCRS), (TPM_ALG_SHA3_256, 1 << 1)))
+    assert (got.allocation_success, got.max_pcr, got.size_needed) == (1, 24, 24 * (32 + 48 + 64) + 32)
     assert got.size_available >= got.size_needed
     assert allocated(machine.client) == before
     restart(machine)
     assert allocated(machine.client) == [
         selection(TPM_ALG_SHA1, NO_PCRS), selection(TPM_ALG_SHA256, ALL_PCRS),
-        selection(TPM_ALG_SHA384, ALL_PCRS), selection(TPM_ALG_SHA512, ALL_PCRS)]
-    run(machine.client, PCRExtend(1, [TPMT_HA(TPM_ALG_SHA512, bytes(64)), TPMT_HA(TPM_ALG_SHA1, bytes(20))]))
-    read = machine.run(PCRRead([selection(TPM_ALG_SHA1, 2), selection(TPM_ALG_SHA512, 2)]))
-    assert [len(value) for value in read.pcr_values] == [64]
+        selection(TPM_ALG_SHA384, ALL_PCRS), selection(TPM_ALG_SHA512, ALL_PCRS),
+        selection(TPM_ALG_SHA3_256, 1 << 1)]
+    extended = [TPMT_HA(TPM_ALG_SHA512, bytes(64)), TPMT_HA(TPM_ALG_SHA3_256, bytes(32)),
+                TPMT_HA(TPM_ALG_SHA1, bytes(20))]
+    run(machine.client, PCRExtend(1, extended))
+    asked = [selection(alg, 2) for alg in (TPM_ALG_SHA1, TPM_ALG_SHA512, TPM_ALG_SHA3_256)]
+    read = machine.run(PCRRead(asked))
+    assert [len(value) for value in read.pcr_values] == [64, 32]
     restart(machine)
-    assert len(allocated(machine.client)) == 4, "it stays"
+    assert len(allocated(machine.client)) == 5, "it stays"
+    run(machine.client, allocate((TPM_ALG_SHA3_256, NO_PCRS)))
+    restart(machine)
+    assert len(allocated(machine.client)) == 4, "only the usual banks are listed without a PCR"
+
+
+def test_a_bank_that_was_allocated_is_extended_by_event_sequences(machine: Machine) -> None:
+    """Part 3, 17.9.1: a digest for each bank; the PCR is extended in every bank that has it."""
+    run(machine.client, allocate((TPM_ALG_SHA3_256, ALL_PCRS)))
+    restart(machine)
+    handle = machine.run(HashSequenceStart(b"", TPM_ALG_NULL)).sequence_handle
+    done = machine.run(EventSequenceComplete(1, handle, b"event"), Password(), Password()).results
+    assert [d.hash_alg for d in done] == [s.hash for s in allocated(machine.client)]
+    digest = hashes.digest(TPM_ALG_SHA3_256, b"event")
+    value = machine.run(PCRRead([selection(TPM_ALG_SHA3_256, 2)])).pcr_values
+    assert value == [hashes.digest(TPM_ALG_SHA3_256, bytes(32), digest)]
 
 
 def test_the_last_selection_of_a_bank_counts_and_other_banks_stay(machine: Machine) -> None:
@@ -103,7 +125,8 @@ def test_both_measured_launches_keep_a_pcr(machine: Machine) -> None:
         with refused(TPM_RC_PCR):
             banks = machine.tpm.pcrs.allocation
             run(machine.client, allocate(*[(alg, ALL_PCRS & ~missing) for alg in banks]))
-    run(machine.client, allocate((TPM_ALG_SHA1, 1), (TPM_ALG_SHA256, 1 << 17), (TPM_ALG_SHA384, NO_PCRS)))
+    run(machine.client, allocate((TPM_ALG_SHA1, 1), (TPM_ALG_SHA256, 1 << 17), (TPM_ALG_SHA384, NO_PCRS),
+                                 (TPM_ALG_SHA512, NO_PCRS)))
 
 
 def test_the_state_of_a_run_cannot_be_kept_over_an_allocation(machine: Machine) -> None:

@@ -44,7 +44,7 @@ def test_other_programs_agree_with_lists_and_quotes(
     def fits(entries: int, used: int, what: str) -> str:
         return f"list: {entries} entries (binary), of which {used} fit {what}"
 
-    every, quoted = "sha1:10 sha256:10 sha384:10 of the TPM", "sha1:10 sha256:10 of the quote"
+    every, quoted = "sha1:10 sha256:10 sha384:10 sha512:10 of the TPM", "sha1:10 sha256:10 of the quote"
     assert done.stdout.splitlines() == [
         "== measured",
         *(line for count, _ in enumerate(templates) for line in agreement(3 + 2 * count)),

@@ -253,7 +253,7 @@ def _audited(tpm: Tpm, first: int) -> Iterable[int]:
 def _pcrs(tpm: Tpm, first: int) -> Iterable[Any]:
     if first:
         raise TpmError(c.TPM_RC_VALUE).parameter(2)
-    return [pcr.selection(alg, mask) for alg, mask in tpm.pcrs.allocation.items()]
+    return [pcr.selection(alg, mask) for alg, mask in tpm.pcrs.masks().items()]
 
 
 def _tpm_properties(tpm: Tpm, first: int) -> Iterable[TPMS_TAGGED_PROPERTY]:

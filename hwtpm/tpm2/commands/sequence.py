@@ -7,7 +7,6 @@ from hwtpm.errors import TpmError
 from hwtpm.tpm2 import tickets
 from hwtpm.tpm2.commands.hashing import mac_key
 from hwtpm.tpm2.context import Tpm, handles
-from hwtpm.tpm2.profile import PCR_BANKS
 from hwtpm.tpm2.requests.command import Empty
 from hwtpm.tpm2.requests.sequence import (
     EventSequenceComplete,
@@ -40,14 +39,13 @@ def mac_start(tpm: Tpm, cmd: MACStart) -> MACStartResponse:
 
 @handles
 def hash_sequence_start(tpm: Tpm, cmd: HashSequenceStart) -> HashSequenceStartResponse:
-    """A running hash is loaded; for TPM_ALG_NULL one of each PCR bank, for an event.  Part 3, 17.4.
+    """A running hash is loaded; for TPM_ALG_NULL one for each PCR bank, for an event.  Part 3, 17.4.
 
     TPM_RC_OBJECT_MEMORY: no transient handle is free.
     """
     # Internal Data Update
     if cmd.hash_alg == TPM_ALG_NULL:
-        # Part 3, 17.4.1: one for each PCR bank.  tpm2-tss before 4.0 cannot decode a SHA-3 digest.
-        event = EventSequence(cmd.auth, map(RunningHash, PCR_BANKS))
+        event = EventSequence(cmd.auth, map(RunningHash, tpm.pcrs.masks()))
         return HashSequenceStartResponse(tpm.objects.add(event))
     return HashSequenceStartResponse(tpm.objects.add(HashSequence(cmd.auth, RunningHash(cmd.hash_alg))))
 

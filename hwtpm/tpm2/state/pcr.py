@@ -93,8 +93,8 @@ class _Live(Wire):
 class Pcrs(Owner):
     """The PCRs, in banks by hash algorithm.  The allocation is permanent; the values are volatile.
 
-    `allocation` gives the mask of a bank's PCRs (bit n for PCR n), in the order of TPM_CAP_PCRS.  `launched`
-    tells that an H-CRTM measured itself into its PCR before the Startup.
+    `allocation` gives the mask of a bank's PCRs (bit n for PCR n).  `launched` tells that an H-CRTM measured
+    itself into its PCR before the Startup.
     """
 
     TAG: ClassVar[bytes] = b"pcrs"
@@ -144,6 +144,15 @@ class Pcrs(Owner):
         """
         selected, values = self.select(selections)
         return selected, hashes.digest(alg, *values)
+
+    def masks(self) -> dict[int, int]:
+        """Return the mask of each bank for TPM_CAP_PCRS: those of PCR_BANKS, and others with a PCR.
+
+        A bank without a PCR may be left out (Part 3, 30.2.1).  All that could be allocated would be more than
+        the five that EDK II, the firmware of most virtual machines, takes (Tpm20.h: HASH_COUNT).
+        """
+        others = {alg: mask for alg, mask in sorted(self.allocation.items()) if mask}
+        return {alg: self.allocation.get(alg, 0) for alg in PCR_BANKS} | others
 
     def allocated(self, index: int) -> list[int]:
         """Return the algorithms of the banks that have the PCR."""
