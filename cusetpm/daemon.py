@@ -130,9 +130,9 @@ class Device:
         return self.guest.established
 
     def power_on(self, *, keep_volatile: bool = True) -> None:
-        """The vTPM, which had no power, starts as `Guest.power_on` says."""
+        """The vTPM, which had no power, goes on or starts, as `Guest.power_on` says."""
         self.accept()
-        self.guest.power_on()
+        self.guest.power_on(keep_suspended=keep_volatile)
 
     def power_off(self, *, orderly: bool = True) -> None:
         """The vTPM has no power; if *orderly*, it was shut down first, by its guest or here."""
@@ -153,8 +153,11 @@ class Device:
             log.warning("vTPM %s: no orderly shutdown: %s", self.guest.uuid, self._family.rc_name(code))
 
     def store_volatile(self) -> None:
-        """The next `power_on` resumes the vTPM as it is now."""
-        raise StateError("the running state of a vTPM cannot be kept")
+        """The next `power_on`, if no command comes before, resumes the vTPM as it is now."""
+        self.accept()
+        self.guest.suspend()
+        # What a shutdown would keep is kept already.
+        self._wire.shut_down = True
 
     def get_state(self, kind: int) -> bytes | None:
         """Return the state of *kind* (PTM_BLOB_TYPE_), None if there is none."""
@@ -162,7 +165,8 @@ class Device:
             self.accept()
             return self.guest.permanent()
         if kind == PTM_BLOB_TYPE_VOLATILE:
-            raise StateError("the running state of a vTPM cannot be kept")
+            self.guest.forget_suspended()
+            return self.guest.running()
         # What Shutdown(STATE) keeps is a part of a TPM 2.0's permanent state.
         return None
 
@@ -170,6 +174,8 @@ class Device:
         """The next `power_on` takes *state*; empty takes back what was set."""
         if kind == PTM_BLOB_TYPE_PERMANENT:
             self.guest.give_permanent(state or None)
+        elif kind == PTM_BLOB_TYPE_VOLATILE:
+            self.guest.give_running(state or None)
         elif state:
             raise TpmError(TPM_BAD_TYPE)
 
@@ -238,11 +244,11 @@ class System:
             self._stack = stack.pop_all()
 
     def add_guest(self, name: str, seed: bytes | None = None, *, tpm: str = "2.0",
-                  powered: bool = True) -> Device:
+                  powered: bool = True, resume: bool = False) -> Device:
         """Return the device of the vTPM *name*, connected, and with power unless *powered* is false.
 
-        *tpm* is its family.  A vTPM that the state directory does not have yet is manufactured, from *seed*
-        if given.
+        *tpm* is its family; with *resume* it goes on from where it was suspended.  A vTPM that the state
+        directory does not have yet is manufactured, from *seed* if given.
         """
         kind = family(tpm)
         uuid, path = self.state.guest(name)
@@ -253,7 +259,7 @@ class System:
                         uuid=str(uuid), host=self._host)
         try:
             guest = Guest(kind, uuid, path, inner.front, os.urandom, self._now, seed, self._primes.take,
-                          powered=powered, trouble=trouble)
+                          powered=powered, resume=resume, trouble=trouble)
         except BaseException:
             inner.close()
             raise

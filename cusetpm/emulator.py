@@ -54,7 +54,7 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
     with ExitStack() as stack:
         system = System(settings.state)
         stack.callback(system.close)
-        device = system.add_guest(GUEST, tpm=settings.family, powered=settings.powered)
+        device = system.add_guest(GUEST, tpm=settings.family, powered=settings.powered, resume=True)
         if settings.startup is not None:
             _start_up(device, settings.startup)
         control = Control(device, settings.policy)
@@ -105,5 +105,7 @@ def _start_up(device: Device, kind: str) -> None:
     try:
         device.start_up(kind)
     except TpmError as error:
+        if error.rc == family(device.family).not_started:
+            return  # It was suspended, and goes on.
         why = family(device.family).rc_name(error.rc)
         raise StateError(f"the TPM refuses Startup({kind.upper()}): {why}") from error

@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Lock
 from uuid import UUID
 
+from cusetpm.suspended import Suspended
 from cusetpm.transport import Cancelled, Transport
 from cusetpm.trouble import Trouble
 from hwtpm.crypto import aead
@@ -37,34 +38,36 @@ class Guest:
     *family* is what it is manufactured as; its state has to be of that family.
     *path* names its state without the slot's number; *manager* leads to the manager's endpoint for this UUID.
     *entropy*, *now* and *primes* are those of `Engine`; a *seed* is what a new vTPM is made from, or one that
-    is there was made from.  It has power from the start unless *powered* is false; *trouble* hears why state
-    could not be saved.  Raises StateError, one line for people, when state, manager and seed do not agree;
-    nothing is changed then.
+    is there was made from.  It has power from the start unless *powered* is false; with *resume* it goes on
+    from where it was suspended.  *trouble* hears why state could not be saved.  Raises StateError, one line
+    for people, when state, manager and seed do not agree; nothing is changed then.
     """
 
     def __init__(self, family: Family, uuid: UUID, path: Path, manager: Transport,
                  entropy: Callable[[int], bytes], now: Callable[[], int], seed: bytes | None = None,
                  primes: Callable[[int, int], tuple[int, int] | None] | None = None, *,
-                 powered: bool = True, trouble: Trouble | None = None) -> None:
+                 powered: bool = True, resume: bool = False, trouble: Trouble | None = None) -> None:
         self.uuid = uuid
         self._trouble = trouble or Trouble(f"vTPM {uuid}: its state cannot be saved", [])
         self.saves = 0  # records that the manager has made the truth
         self.engine: Engine | None = None  # while there is power
         self._manager = manager
         self._family = family
-        self._make: Callable[[bytes | None], Engine] = partial(
-            family.make, entropy, now, seed=seed, primes=primes)
+        self._make: Callable[..., Engine] = partial(family.make, entropy, now, seed=seed, primes=primes)
         self._lock = Lock()
         self._cancel = False  # of the command in progress, if it came without a *cancelled*
         self._in_doubt = False  # a save failed half-way: the manager has to say which record is the truth
         self._held = True
         self._given: bytes | None = None  # a permanent state to start from instead of the durable one
+        self._given_running: bytes | None = None  # the state of a running TPM that goes with it
+        self._suspended = Suspended(path.with_name(f"{path.name}.running"), uuid.bytes)
         self._slots = Slots(path)
         try:
             self._current, self._durable = self._load()
             if powered:
                 try:
-                    self.engine = self._make(self._durable)
+                    self.engine = self._resumed() if resume else None
+                    self.engine = self.engine or self._make(self._durable)
                 except StateError as error:
                     raise StateError(f"{path}: {error}") from error
                 if seed is not None and not self.engine.made_from(seed):
@@ -82,8 +85,10 @@ class Guest:
         """
         with self._lock:
             if self._held:
-                if self.engine is not None and self.engine.dirty:
-                    self._save(self.engine)
+                if self.engine is not None:
+                    if self.engine.dirty:
+                        self._save(self.engine)
+                    self._suspended.remove()
                 self._held = False
 
     def close(self) -> None:
@@ -92,26 +97,41 @@ class Guest:
             self.engine = None
             self._slots.close()
 
-    def power_on(self) -> None:
-        """The released vTPM, which had no power, starts from its permanent state or from the one given last.
+    def power_on(self, *, keep_suspended: bool = False) -> None:
+        """The released vTPM, which had no power, goes on or starts.
 
-        Raises StateError when that state is damaged, and OSError, ProtocolError or StateError when one that
-        is new cannot be made durable; there is no power then.
+        It goes on from the running state that was given, or else from the one in which it was suspended,
+        which is kept for once more if *keep_suspended*; without either it starts from its permanent state or
+        from the one given last.  Raises StateError when that is damaged, and OSError, ProtocolError or
+        StateError when one that is new cannot be made durable; there is no power then.
         """
         with self._lock:
             assert self.engine is None
             assert not self._held
             self._be_sure()
             given, self._given = self._given, None
+            running, self._given_running = self._given_running, None
             state = self._durable if given is None else given
-            engine = self._make(state)
+            if running is not None:
+                engine = self._make(state, running=running)
+            else:
+                engine = (self._resumed() if given is None else None) or self._make(state)
             if state is None or state != self._durable:
                 try:
                     self._save(engine)
                 except (OSError, ProtocolError, StateError):
                     self._in_doubt = True
                     raise
+            if not keep_suspended:
+                self._suspended.remove()
             self.engine = engine
+
+    def _resumed(self) -> Engine | None:
+        """Return the engine as it was suspended; None if it was not, or was used since."""
+        if self._durable is None or self._family.snapshot_running is None:
+            return None
+        running = self._suspended.load(self._ask(protocol.load_hash_key()))
+        return self._make(self._durable, running=running) if running is not None else None
 
     def power_off(self) -> None:
         """The vTPM has no power any more, once the command in progress has ended."""
@@ -189,7 +209,7 @@ class Guest:
             if self.engine.dirty and not self._held and not self._stored(self.engine):
                 raise StateError(f"vTPM {self.uuid}: its state cannot be saved")
 
-    # Permanent state as a whole.
+    # State as a whole.
 
     def permanent(self) -> bytes:
         """Return the permanent state of the released vTPM, which is durable; it has been manufactured."""
@@ -198,16 +218,57 @@ class Guest:
             assert self._durable is not None
             return self._durable
 
+    def running(self) -> bytes:
+        """Return all that goes with power; it belongs to what `permanent` returns before the next command.
+
+        Raises StateError for a vTPM without power, or of a family whose running state cannot be had.
+        """
+        with self._lock:
+            return self._running()
+
+    def suspend(self) -> None:
+        """The running state is stored: the next `power_on` goes on from there, if no command comes before."""
+        with self._lock:
+            self._suspended.store(self._running(), self._ask(protocol.load_hash_key()))
+
+    def forget_suspended(self) -> None:
+        """No running state is stored."""
+        with self._lock:
+            self._suspended.remove()
+
+    def _running(self) -> bytes:
+        if self.engine is None or self._family.snapshot_running is None:
+            raise StateError(f"vTPM {self.uuid}: a running TPM {self._family.name} cannot be suspended")
+        self._be_sure()
+        return self._family.snapshot_running(self.engine)
+
     def give_permanent(self, state: bytes | None) -> None:
         """The next `power_on` starts from *state*; None: from the durable one, as if none had been given.
 
-        Raises StateError when it is not the permanent state of a vTPM; none is given then.
+        Raises StateError when it is not the permanent state of a vTPM; none is given then.  A running state
+        that was given before is not.
         """
         with self._lock:
-            self._given = None
+            self._given = self._given_running = None
             if state is not None:
                 self._make(state)
                 self._given = state
+
+    def give_running(self, state: bytes | None) -> None:
+        """The next `power_on` goes on from *state*; None: as if none had been given.
+
+        Raises StateError when it does not belong to the permanent state that was given, or to the durable
+        one; neither counts as given then.
+        """
+        with self._lock:
+            given, self._given = self._given, None
+            self._given_running = None
+            if state is not None:
+                permanent = self._durable if given is None else given
+                if permanent is None or self._family.snapshot_running is None:
+                    raise StateError(f"vTPM {self.uuid}: no running state can be taken")
+                self._make(permanent, running=state)
+            self._given, self._given_running = given, state
 
     def _stored(self, engine: Engine) -> bool:
         """Make durable what has changed in *engine*; False if that fails, and nothing has changed then."""

@@ -4,7 +4,7 @@
     DIR/lock              locked while a process uses the directory
     DIR/chip.0 chip.1     the chip's NV
     DIR/manager.db        the vTPM manager's store
-    DIR/guests/NAME/      one vTPM: uuid, state.0, state.1
+    DIR/guests/NAME/      one vTPM: uuid, state.0, state.1; state.running while it is suspended
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from struct import Struct
 
 from hwtpm.errors import StateError
-from hwtpm.slots import sync_directory
+from hwtpm.slots import sync_directory, write_whole
 
 _FORMAT = "cusetpm state 1\n"
 _FLOCK = Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
@@ -46,7 +46,7 @@ class StateDirectory:
             self._take()
             if not self._check_format():
                 self._made_format = True
-                _write_whole(path / "format", _FORMAT)
+                write_whole(path / "format", _FORMAT.encode())
             self._check_complete()
         except BaseException:
             self.close()
@@ -101,7 +101,7 @@ class StateDirectory:
         if (home / "uuid").exists():
             return
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_whole(home / "uuid", f"{identity}\n")
+        write_whole(home / "uuid", f"{identity}\n".encode())
         for made_in in (home.parent, self.path, self.path.parent):
             sync_directory(made_in)
 
@@ -199,23 +199,6 @@ def _holder(lock: int) -> str:
     asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(lock, fcntl.F_GETLK, asked))
     return f"process {pid}" if kind != fcntl.F_UNLCK and pid > 0 else "another process"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """*path* contains *text*, as a whole or not at all, also after a loss of power."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        error.filename = str(path)
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_directory(path.parent)
 
 
 def _any_content(directory: Path, pattern: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 from struct import Struct
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 FAMILIES: Final = ("2.0", "1.2")
 
@@ -81,6 +81,7 @@ class Family(NamedTuple):
     shutdown: tuple[bytes, ...]  # the commands before power goes, the one that keeps most first
     not_started: int  # the code of a command before any Startup
     rc_name: Callable[[int], str]
+    snapshot_running: Callable[[Any], bytes] | None  # what of its engine goes with power, if it can be had
 
     @property
     def shutdown_code(self) -> bytes:
@@ -112,7 +113,7 @@ def _family_20() -> Family:
         {"clear": command(c.TPM_CC_Startup, c.TPM_SU_CLEAR),
          "state": command(c.TPM_CC_Startup, c.TPM_SU_STATE)},
         (command(c.TPM_CC_Shutdown, c.TPM_SU_STATE), command(c.TPM_CC_Shutdown, c.TPM_SU_CLEAR)),
-        c.TPM_RC_INITIALIZE, c.rc_name,
+        c.TPM_RC_INITIALIZE, c.rc_name, Engine.snapshot_running,
     )
 
 
@@ -130,5 +131,5 @@ def _family_12() -> Family:
         "1.2", delivered, error_response(codes.TPM_FAIL), error_response(codes.TPM_FAIL),
         {"clear": startup(c.TPM_ST_CLEAR), "state": startup(c.TPM_ST_STATE)},
         (_pack_plain(c.TPM_TAG_RQU_COMMAND, 10, TPM_ORD_SaveState),),
-        codes.TPM_INVALID_POSTINIT, codes.rc_name,
+        codes.TPM_INVALID_POSTINIT, codes.rc_name, None,
     )

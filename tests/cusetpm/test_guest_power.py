@@ -13,12 +13,13 @@ from cusetpm.daemon import Device, System
 from cusetpm.devices.swtpm.abi import (
     PTM_BLOB_TYPE_PERMANENT,
     PTM_BLOB_TYPE_SAVESTATE,
+    PTM_BLOB_TYPE_VOLATILE,
     TPM_BAD_TYPE,
 )
 from hwtpm.client import Client, Password
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.tpm2.requests.nv import NVDefineSpace, NVReadPublic
-from hwtpm.tpm2.requests.pcr import PCRRead
+from hwtpm.tpm2.requests.pcr import PCRExtend, PCRRead
 from hwtpm.tpm2.requests.startup import Shutdown
 from hwtpm.tpm2.state.pcr import selection
 from hwtpm.tpm2.types.attributes import TPMA_NV_AUTHREAD, TPMA_NV_AUTHWRITE
@@ -32,6 +33,7 @@ from hwtpm.tpm2.types.constants import (
 )
 from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
+from hwtpm.tpm2.types.structures import TPMT_HA
 from tests.support.tpm2 import rc_of
 
 INDEX = 0x01500020
@@ -217,3 +219,131 @@ def test_a_vtpm_that_never_had_power_is_made_when_it_gets_some(tmp_path: Path) -
         system.close()
         slots = (tmp_path / "state" / "guests" / "web1").glob("state.?")
         assert any(slot.stat().st_size for slot in slots) == made
+
+
+# The running state.
+
+
+def pcr_16(device: Device) -> bytes:
+    (value,) = client(device).run(PCRRead([selection(TPM_ALG_SHA256, 1 << 16)])).pcr_values
+    return value
+
+
+def extended(device: Device) -> bytes:
+    """Return PCR 16 of *device*, which is started and measures something into it."""
+    device.start_up("clear")
+    digest = TPMT_HA(TPM_ALG_SHA256, hashlib.sha256(b"something").digest())
+    client(device).run(PCRExtend(16, [digest]), Password())
+    return pcr_16(device)
+
+
+def volatile(device: Device) -> bytes:
+    found = device.get_state(PTM_BLOB_TYPE_VOLATILE)
+    assert found is not None
+    return found
+
+
+def test_a_suspended_vtpm_goes_on_in_this_process_and_in_another(tmp_path: Path) -> None:
+    system = System(tmp_path / "state")
+    device = system.add_guest("web1")
+    value = extended(device)
+    device.store_volatile()
+    device.power_off()
+    device.power_on(keep_volatile=False)
+    assert pcr_16(device) == value
+    device.store_volatile()
+    system.close()
+    system = System(tmp_path / "state")
+    device = system.add_guest("web1", resume=True)
+    assert pcr_16(device) == value
+    system.close()
+    system = System(tmp_path / "state")
+    device = system.add_guest("web1", resume=True)
+    assert code(device, "clear") == 0  # It has been resumed once, and then was shut down.
+    system.close()
+
+
+def test_a_vtpm_that_was_used_since_does_not_go_back(system: System) -> None:
+    device = system.add_guest("web1")
+    extended(device)
+    device.store_volatile()
+    define(device)
+    device.power_off(orderly=False)
+    device.power_on()
+    assert code(device, "clear") == 0
+    assert defined(device)
+    assert pcr_16(device) == bytes(32)
+
+
+def test_a_suspended_vtpm_that_is_started_anyway_is_not_suspended_any_more(tmp_path: Path) -> None:
+    system = System(tmp_path / "state")
+    extended(device := system.add_guest("web1"))
+    device.store_volatile()
+    system.close()
+    (stored,) = (tmp_path / "state" / "guests" / "web1").glob("*.running")
+    system = System(tmp_path / "state")
+    device = system.add_guest("web1")
+    assert code(device, "clear") == 0
+    device.accept()
+    assert not stored.exists()
+    system.close()
+
+
+def test_a_running_state_moves_to_another_vtpm_with_its_permanent_state(system: System) -> None:
+    source = system.add_guest("web1")
+    value = extended(source)
+    states = permanent(source), volatile(source)
+    target, _ = stopped(system, "web2")
+    target.set_state(PTM_BLOB_TYPE_PERMANENT, states[0])
+    target.set_state(PTM_BLOB_TYPE_VOLATILE, states[1])
+    target.set_state(PTM_BLOB_TYPE_SAVESTATE, b"")
+    target.power_on(keep_volatile=False)
+    assert pcr_16(target) == value
+    assert code(target, "clear") == TPM_RC_INITIALIZE
+    target.power_off()
+    target.power_on()
+    assert code(target, "clear") == 0
+
+
+def test_a_running_state_without_its_permanent_state_is_refused(system: System) -> None:
+    source = system.add_guest("web1")
+    extended(source)
+    state, running = permanent(source), volatile(source)
+    define(source)
+    target, own = stopped(system, "web2")
+    for given in (None, permanent(source)):
+        if given is not None:
+            target.set_state(PTM_BLOB_TYPE_PERMANENT, given)
+        with pytest.raises(StateError):
+            target.set_state(PTM_BLOB_TYPE_VOLATILE, running)
+    target.set_state(PTM_BLOB_TYPE_PERMANENT, state)
+    with pytest.raises(StateError):
+        target.set_state(PTM_BLOB_TYPE_VOLATILE, running[:-1])
+    # Nothing that was set counts any more.
+    target.power_on()
+    assert permanent(target) == own
+
+
+def test_a_file_that_is_no_running_state_is_named(tmp_path: Path) -> None:
+    system = System(tmp_path / "state")
+    extended(device := system.add_guest("web1"))
+    device.store_volatile()
+    system.close()
+    (stored,) = (tmp_path / "state" / "guests" / "web1").glob("*.running")
+    intact = stored.read_bytes()
+    stored.write_bytes(b"something else entirely")
+    system = System(tmp_path / "state")
+    with pytest.raises(StateError, match=f"{stored}: not the state of a running TPM"):
+        system.add_guest("web1", resume=True)
+    system.close()
+    # One that is damaged is as good as none.
+    stored.write_bytes(intact[:-1])
+    system = System(tmp_path / "state")
+    assert code(system.add_guest("web1", resume=True), "clear") == 0
+    system.close()
+
+
+def test_a_running_tpm_1_2_cannot_be_suspended(system: System) -> None:
+    device = system.add_guest("old", tpm="1.2")
+    with pytest.raises(StateError, match=r"a running TPM 1.2 cannot be suspended"):
+        device.store_volatile()

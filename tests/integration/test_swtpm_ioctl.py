@@ -34,6 +34,8 @@ def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield found
 
 
+FILES = ("state", "running", "nothing", "garbage")
+
 # In this order: each goes on from the state that those before have made.
 CONVERSATION = [
     # Before the first INIT.
@@ -60,7 +62,9 @@ CONVERSATION = [
     (["-C"], 0, ""),
     (["-b", "0"], 0, "TPM buffersize: 4096\nminimum size  : *\nmaximum size  : 4096"),
     (["-b", "4096"], 1, "TPM result from PTM_SET_BUFFERSIZE: 0xa"),
+    (["-v"], 0, ""),
     (["--save", "permanent", "state"], 0, ""),
+    (["--save", "volatile", "running"], 0, ""),
     (["--save", "savestate", "nothing"], 0, ""),
     (["--load", "permanent", "state"], 1, "TPM result from PTM_SET_STATEBLOB: 0xa"),
     # And without again.
@@ -69,7 +73,12 @@ CONVERSATION = [
     (["--load", "permanent", "garbage"], 1, "TPM result from PTM_SET_STATEBLOB: 0x3"),
     (["--load", "savestate", "nothing"], 0, ""),
     (["--load", "permanent", "state"], 0, ""),
+    (["--load", "volatile", "garbage"], 1, "TPM result from PTM_SET_STATEBLOB: 0x3"),
+    (["--load", "permanent", "state"], 0, ""),
+    (["--load", "volatile", "running"], 0, ""),
     (["-i"], 0, ""),
+    (["-e"], 0, "tpmEstablished is 0"),
+    (["-v"], 0, ""),
     (["-s"], 0, ""),
 ]
 
@@ -77,7 +86,7 @@ CONVERSATION = [
 def test_every_option_has_the_same_result(emulator: Emulator, tmp_path: Path) -> None:
     (tmp_path / "garbage").write_bytes(b"this is not the state of a TPM")
     for words, status, wanted in CONVERSATION:
-        files = [str(tmp_path / word) if word in ("state", "nothing", "garbage") else word for word in words]
+        files = [str(tmp_path / word) if word in FILES else word for word in words]
         found, said = ioctl(unix(emulator), *files, data="what is launched" * 1000)
         pattern = re.escape(wanted).replace(r"\*", r"\d+")
         assert found == status, (words, said)
