@@ -64,8 +64,9 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
                           on_gone=_end if way_in is not None and way_in.end_with_client else None)
         stack.callback(data.stop)
         if way_in is not None:
-            control.data_taken = True
             _open(data, way_in.place)
+        else:
+            data.allow_passing()
         if settings.control is not None:
             server = ControlServer(control, "control channel", data.attach, _end,
                                    end_with_client=settings.control.end_with_client)

@@ -67,7 +67,7 @@ def test_an_unknown_command_is_a_bad_ordinal(code: int) -> None:
     u32(abi.CMD_CANCEL_TPM_CMD) + b"\0", u32(abi.CMD_STORE_VOLATILE) + b"\0", u32(abi.CMD_GET_CONFIG) + b"\0",
     u32(abi.CMD_HASH_DATA, 2) + b"abc", u32(abi.CMD_SET_BUFFERSIZE) + b"\0\0\0",
     u32(abi.CMD_GET_INFO, 0, 1, 0) + b"\0\0\0", u32(abi.CMD_LOCK_STORAGE) + b"\0\0\0",
-    u32(abi.CMD_GET_INFO, 0, 1, 100_000, 0), u32(abi.CMD_SET_DATAFD),
+    u32(abi.CMD_GET_INFO, 0, 1, 100_000, 0),
 ])
 def test_a_command_of_the_wrong_size_is_a_bad_parameter(message: bytes) -> None:
     machine = FakeMachine()
@@ -176,8 +176,15 @@ def test_no_orderly_shutdown_if_the_user_wants_none() -> None:
 def test_commands_have_one_way_in_that_is_passed_to_us() -> None:
     control = Control(FakeMachine())
     channel = ControlChannel(control)
-    assert channel.receive(u32(abi.CMD_SET_DATAFD), [7, 8]) == [Attach(7), u32(0)]
-    assert channel.receive(u32(abi.CMD_SET_DATAFD), [9]) == [u32(abi.TPM_IOERROR)]
+    for taken, reply in ((True, [u32(abi.TPM_IOERROR)]), (False, [Attach(7), u32(0)])):
+        control.data_taken = lambda taken=taken: taken
+        assert channel.receive(u32(abi.CMD_SET_DATAFD), [7, 8]) == reply
+
+
+def test_a_way_in_has_to_come_with_the_command_that_passes_it() -> None:
+    control = Control(FakeMachine())
+    control.data_taken = bool
+    assert ControlChannel(control).receive(u32(abi.CMD_SET_DATAFD)) == [u32(abi.TPM_BAD_PARAMETER)]
 
 
 def test_the_size_of_messages_is_kept_within_limits() -> None:

@@ -150,7 +150,7 @@ class Policy(NamedTuple):
 class Control:
     """The control of one *machine*; `locality` is that of commands which do not bring their own.
 
-    `data_taken` tells whether commands already have a way in, so that SET_DATAFD is refused.
+    `data_taken` tells whether no way in for commands can be passed (SET_DATAFD), because there is one.
     """
 
     def __init__(self, machine: Machine, policy: Policy = Policy(),  # noqa: B008 - immutable
@@ -158,7 +158,7 @@ class Control:
         self.machine = machine
         self.family = FAMILIES[machine.family]
         self.locality = 0
-        self.data_taken = False
+        self.data_taken: Callable[[], bool] = lambda: True
         self._policy = policy
         self._random = random
         self._buffer_size = self.family.buffer_sizes[1]

@@ -102,11 +102,10 @@ class ControlChannel:
         return [reply, End()] if code == abi.CMD_SHUTDOWN else [reply]
 
     def _set_datafd(self, fds: Sequence[int]) -> list[Action]:
-        if self._control.data_taken:
+        if self._control.data_taken():
             raise TpmError(abi.TPM_IOERROR)
         if not fds:
             raise TpmError(abi.TPM_BAD_PARAMETER)
-        self._control.data_taken = True
         return [Attach(fds[0]), _SUCCESS]
 
     def _hash_data(self, body: bytes) -> list[Action]:

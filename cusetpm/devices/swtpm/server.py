@@ -7,6 +7,7 @@ command after the other, so that nobody waits for a client that keeps its connec
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -65,7 +66,7 @@ class ControlServer:
                     if isinstance(action, bytes):
                         connection.sendall(action)
                     elif isinstance(action, Attach):
-                        self._take(action.fd)
+                        self._attach(open_socket(action.fd))
                         fds.remove(action.fd)
                     elif isinstance(action, End):
                         self._on_end()
@@ -79,14 +80,6 @@ class ControlServer:
             if channel.waiting and not waited:
                 deadline = time.monotonic() + TIMEOUT_S
 
-
-    def _take(self, fd: int) -> None:
-        try:
-            found = open_socket(fd)
-        except OSError:
-            self._control.data_taken = False
-            raise
-        self._attach(found)
 
 
 class DataServer:
@@ -105,8 +98,24 @@ class DataServer:
         self.adopt = self._connections.adopt
         self.listen = self._connections.listen
 
+    def allow_passing(self) -> None:
+        """A client of the control channel may pass a connection, one at a time."""
+        self._control.data_taken = self._is_taken
+
+    def _is_taken(self) -> bool:
+        passed = self._passed
+        if passed is None:
+            return False
+        # Its thread may not have seen yet that the client has gone, or be about to end.
+        poller = select.poll()
+        try:
+            poller.register(passed, 0)
+        except ValueError:
+            return False
+        return not poller.poll(0)
+
     def attach(self, connection: socket.socket) -> None:
-        """*connection* came over the control channel; when it ends, another may."""
+        """*connection* was passed over the control channel."""
         self._passed = connection
         self.adopt(connection)
 
@@ -120,7 +129,6 @@ class DataServer:
         finally:
             if connection is self._passed:
                 self._passed = None
-                self._control.data_taken = False
             if self._on_gone is not None:
                 self._on_gone()
 
@@ -148,7 +156,6 @@ class Located:
 
 def serve_control(control: Control, endpoint: Endpoint) -> ControlServer:
     """Return the running server of a control channel that cannot end the program or pass a data channel."""
-    control.data_taken = True
     server = ControlServer(control, str(endpoint), lambda connection: connection.close(), lambda: None)
     server.listen(endpoint)
     return server

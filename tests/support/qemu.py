@@ -1,0 +1,118 @@
+"""A QEMU that boots its firmware and nothing else, with a TPM behind a control channel of swtpm's kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+_GIVE_UP_S = 120
+_DONE = b"No bootable device."  # the last words of SeaBIOS, long after all that it measures
+
+
+class Qemu:
+    """A machine that runs; a context manager that ends it, as a crash would, if it still runs then.
+
+    *ctrl* is the path of the control channel, *model* tpm-tis or tpm-crb; *incoming* a file that `save` made.
+    """
+
+    def __init__(self, directory: Path, ctrl: Path, model: str, incoming: Path | None = None) -> None:
+        program = shutil.which("qemu-system-x86_64")
+        if program is None:
+            pytest.skip("qemu-system-x86_64 is not installed")
+        monitor, its_monitor = socket.socketpair()
+        self._console, tell = os.pipe()
+        words = [
+            program, "-M", "q35", "-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none",
+            "-chardev", f"socket,id=tpm,path={ctrl}", "-tpmdev", "emulator,id=tpm,chardev=tpm",
+            "-device", f"{model},tpmdev=tpm",
+            "-chardev", f"file,id=bios,path=/dev/fd/{tell}",
+            "-device", "isa-debugcon,iobase=0x402,chardev=bios",
+            "-chardev", f"socket,id=qmp,fd={its_monitor.fileno()}", "-mon", "chardev=qmp,mode=control",
+        ]
+        if incoming is not None:
+            words += ["-incoming", f"exec:cat {incoming}"]
+        self._log = directory / "qemu.log"
+        with open(self._log, "wb") as log:
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            pass_fds=[tell, its_monitor.fileno()])
+        its_monitor.close()
+        os.close(tell)
+        monitor.settimeout(_GIVE_UP_S)
+        self._monitor = monitor.makefile("rw")
+        self._socket = monitor
+        self._events: list[dict[str, Any]] = []
+        self._read()  # The greeting.
+        self.ask("qmp_capabilities")
+
+    def __enter__(self) -> Qemu:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.crash()
+        self._monitor.close()
+        self._socket.close()
+        os.close(self._console)
+
+    def ask(self, command: str, **arguments: object) -> Any:
+        """Return what the command of QMP returns."""
+        self._monitor.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        self._monitor.flush()
+        while True:
+            found = self._read()
+            if "event" in found:
+                self._events.append(found)
+                continue
+            assert "return" in found, (command, found, self._log.read_text())
+            return found["return"]
+
+    def wait_for_firmware(self) -> None:
+        """The firmware has done all that it does."""
+        said = b""
+        while _DONE not in said:
+            piece = os.read(self._console, 4096)
+            assert piece, self._log.read_text()
+            said += piece
+
+    def save(self, file: Path) -> None:
+        """The whole machine is in *file*, and stands still."""
+        self.ask("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        self.ask("migrate", uri=f"exec:cat >{file}")
+        self._wait_for("MIGRATION", "status", "completed", "failed")
+        assert self.ask("query-migrate")["status"] == "completed", self._log.read_text()
+
+    def wait_until_it_runs(self) -> None:
+        """A machine that came from a file goes on."""
+        if self.ask("query-status")["status"] != "running":
+            self._wait_for("RESUME", "", "")
+        assert self.ask("query-status")["status"] == "running", self._log.read_text()
+
+    def quit(self) -> None:
+        """The machine ends in an orderly way, and takes its TPM with it."""
+        self.ask("quit")
+        assert self.process.wait(_GIVE_UP_S) == 0
+
+    def crash(self) -> None:
+        """The machine is gone, and its TPM does not know."""
+        self.process.kill()
+        self.process.wait()
+
+    def _read(self) -> dict[str, Any]:
+        line = self._monitor.readline()
+        assert line, self._log.read_text()
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def _wait_for(self, event: str, key: str, *values: str) -> None:
+        while True:
+            found = self._events.pop(0) if self._events else self._read()
+            if found.get("event") == event and (not key or found["data"][key] in values):
+                return
