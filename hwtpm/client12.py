@@ -12,14 +12,25 @@ from typing import Any, TypeVar
 from hwtpm.crypto import ids, symmetric
 from hwtpm.crypto.kdf import mgf1
 from hwtpm.errors import ProtocolError, TpmError
+from hwtpm.tpm12 import dataw
 from hwtpm.tpm12.requests.command import Command, response_of
 from hwtpm.tpm12.requests.sessions import DSAP, OIAP, OSAP
+from hwtpm.tpm12.requests.transport import (
+    EstablishTransport,
+    EstablishTransportResponse,
+    ExecuteTransport,
+    ReleaseTransportSigned,
+    ReleaseTransportSignedResponse,
+)
 from hwtpm.tpm12.types.codes import TPM_SUCCESS
-from hwtpm.tpm12.types.constants import TPM_ET_XOR, TPM_TAG_RQU_COMMAND, TPM_TAG_RSP_COMMAND
-from hwtpm.wire import Wire, handle_area, parameter_reader, parameter_writer
+from hwtpm.tpm12.types.constants import TPM_ET_XOR, TPM_KH_TRANSPORT, TPM_TAG_RQU_COMMAND, TPM_TAG_RSP_COMMAND
+from hwtpm.tpm12.types.ticks import TPM_CURRENT_TICKS
+from hwtpm.tpm12.types.transport import TPM_TRANSPORT_LOG_IN, TPM_TRANSPORT_LOG_OUT, TPM_TRANSPORT_PUBLIC
+from hwtpm.wire import Wire, encode, handle_area, parameter_reader, parameter_writer
 
 _HEADER = Struct(">HII")
 _U32 = Struct(">I")
+_TRANSPORTED = Struct(">QII")
 R = TypeVar("R", bound=Wire)
 
 
@@ -88,6 +99,16 @@ class Client:
         shared = hmac(secret, opened.nonce_even_dsap + odd, "sha1")
         return self._session(Session(opened.auth_handle, opened.nonce_even, shared, adip))
 
+    def establish(self, public: TPM_TRANSPORT_PUBLIC, secret: bytes, enc_handle: int = TPM_KH_TRANSPORT,
+                  encrypted: bytes | None = None, *sessions: Session) -> Transport:
+        """Return a client whose commands travel in a transport session of this one.
+
+        *encrypted* is the TPM_TRANSPORT_AUTH with *secret* under the key *enc_handle*; without one the secret
+        travels in the clear.
+        """
+        request = EstablishTransport(enc_handle, public, secret if encrypted is None else encrypted)
+        return Transport(self, self._entropy, request, secret, self.run(request, *sessions))
+
     def _session(self, session: Session) -> Session:
         session.next_odd = self._entropy(20)
         return session
@@ -103,7 +124,10 @@ class Client:
         digest = sha1(_U32.pack(request.ORD) + parameters).digest()
         body = handles + parameters + b"".join(self._authorization(s, digest) for s in sessions)
         header = _HEADER.pack(TPM_TAG_RQU_COMMAND + len(sessions), 10 + len(body), request.ORD)
-        return self._response(request, self._execute(header + body), sessions)
+        return self._response(request, self._exchange(kind, header + body), sessions)
+
+    def _exchange(self, kind: type[Command[Any]], command: bytes) -> bytes:
+        return self._execute(command)
 
     def _authorization(self, session: Session, digest: bytes) -> bytes:
         session.nonce_odd, session.next_odd = session.next_odd, self._entropy(20)
@@ -134,3 +158,81 @@ class Client:
                 raise ProtocolError("a TPM response whose HMAC is wrong")
         value: Any = parameter_reader(cls, numbered=False)(raw[:end], start, *handles.unpack_from(raw, 10))[0]
         return value  # type: ignore[no-any-return]
+
+
+class Transport(Client):
+    """A client inside of a transport session (Part 3, 24).
+
+    `log` is the digest of what the TPM logs; it is right if `moduli` has the public keys, by handle, of
+    commands with key handles.  `continues` False ends the session with the next command.
+    """
+
+    def __init__(self, outer: Client, entropy: Callable[[int], bytes], request: EstablishTransport,
+                 secret: bytes, opened: EstablishTransportResponse) -> None:
+        super().__init__(outer._execute, entropy)
+        self.handle, self.locality = opened.trans_handle, opened.locality
+        self.moduli: dict[int, bytes] = {}
+        self.continues = True
+        self._public, self._secret = request.trans_public, secret
+        self._even, self._ticks = opened.trans_nonce_even, opened.current_ticks
+        self.log = bytes(20)
+        self._log_in(sha1(_U32.pack(request.ORD) + parameter_writer(EstablishTransport)(request)).digest(),
+                     bytes(20))
+        self._log_out(sha1(_U32.pack(TPM_SUCCESS) + _U32.pack(request.ORD)
+                           + parameter_writer(EstablishTransportResponse)(opened)).digest())
+
+    def release(self, key_handle: int, anti_replay: bytes,
+                *sessions: Session) -> ReleaseTransportSignedResponse:
+        """End the session; return the signature of the log, which is complete then."""
+        request = ReleaseTransportSigned(key_handle, anti_replay)
+        own = Session(self.handle, self._even, self._secret)
+        own.next_odd = self._entropy(20)
+        outer = Client(self._execute, self._entropy)
+        response = outer.run(request, *sessions, own)
+        self.locality, self._ticks = response.locality, response.current_ticks
+        self._log_out(sha1(_U32.pack(request.ORD) + anti_replay).digest())
+        return response
+
+    def _log_in(self, parameters: bytes, key_hash: bytes) -> None:
+        self.log = sha1(self.log + encode(TPM_TRANSPORT_LOG_IN(parameters, key_hash))).digest()
+
+    def _log_out(self, parameters: bytes) -> None:
+        record = TPM_TRANSPORT_LOG_OUT(self._ticks, parameters, self.locality)
+        self.log = sha1(self.log + encode(record)).digest()
+
+    def _key_hash(self, kind: type[Command[Any]], command: bytes) -> bytes:
+        handles = (_U32.unpack_from(command, 10 + 4 * i)[0] for i in range(kind.KEY_HANDLES))
+        moduli = [self.moduli[handle] for handle in handles if handle in self.moduli]
+        digests = b"".join(sha1(_U32.pack(len(n)) + n).digest() for n in moduli)
+        return sha1(digests).digest() if digests else bytes(20)
+
+    def _exchange(self, kind: type[Command[Any]], command: bytes) -> bytes:
+        odd = self._entropy(20)
+        area = dataw.in_command(kind, command)
+        received = sha1(_U32.pack(kind.ORD) + command[area]).digest()
+        self._log_in(received, self._key_hash(kind, command))
+        data = dataw.crypt(self._public, self._secret, command[area], self._even + odd, b"in")
+        wrapped = command[: area.start] + data + command[area.stop :]
+        size = _U32.pack(len(wrapped))
+        digest = sha1(_U32.pack(ExecuteTransport.ORD) + size + received).digest()
+        continues = bytes([self.continues])
+        body = size + wrapped + _U32.pack(self.handle) + odd + continues + hmac(
+            self._secret, digest + self._even + odd + continues, "sha1")
+        header = _HEADER.pack(TPM_TAG_RQU_COMMAND + 1, 10 + len(body), ExecuteTransport.ORD)
+        raw = self._execute(header + body)
+        if (rc := _U32.unpack_from(raw, 6)[0]) != TPM_SUCCESS:
+            raise TpmError(rc)
+        told, end = raw[10:26], len(raw) - 41
+        ticks, self.locality, _ = _TRANSPORTED.unpack(told)
+        self._ticks = TPM_CURRENT_TICKS(ticks, self._ticks.tick_rate, self._ticks.tick_nonce)
+        self._even, continues, proof = raw[end : end + 20], raw[end + 20 : end + 21], raw[end + 21 :]
+        shown = raw[26:end]
+        area = dataw.in_response(kind, shown)
+        data = dataw.crypt(self._public, self._secret, shown[area], self._even + odd, b"out")
+        sent = sha1(shown[6:10] + _U32.pack(kind.ORD) + data).digest()
+        digest = sha1(_U32.pack(TPM_SUCCESS) + _U32.pack(ExecuteTransport.ORD) + told + sent).digest()
+        expected = hmac(self._secret, digest + self._even + odd + continues, "sha1")
+        if not compare_digest(expected, proof):
+            raise ProtocolError("a TPM response whose HMAC is wrong")
+        self._log_out(sent)
+        return shown[: area.start] + data + shown[area.stop :]

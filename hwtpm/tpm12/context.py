@@ -26,6 +26,7 @@ from hwtpm.tpm12.state.power import Power
 from hwtpm.tpm12.state.sessions import AuthSession, Sessions
 from hwtpm.tpm12.state.sha1 import Sha1Thread
 from hwtpm.tpm12.state.ticks import Ticks
+from hwtpm.tpm12.state.transport import Transports
 from hwtpm.tpm12.types.codes import TPM_BAD_LOCALITY, TPM_FAIL
 from hwtpm.wire import Wire, handle_area, parameter_reader, parameter_writer
 
@@ -55,14 +56,17 @@ class Tpm:
         self.sha1 = Sha1Thread()
         self.ticks = Ticks(self.random, now)
         self.audit = Audit()
+        self.transports = Transports(self.random)
         self.owners: tuple[Owner, ...] = (
             self.power, self.flags, self.permanent, self.pcrs, self.keys, self.sessions, self.lockout,
             self.nv, self.counters, self.delegations, self.contexts, self.sha1, self.ticks,
-            self.audit,
+            self.audit, self.transports,
         )
         self.locality = 0
         # Tells whether the command in progress has been asked to end.
         self.cancelled: Callable[[], bool] = bool
+        # Runs a command that a transport session of that handle wraps; set by the engine.
+        self.execute: Callable[[bytes, int, bool], bytes]
         # Gives a pair of primes found ahead, for bits and exponent, or None; set by the engine's caller.
         self.primes: Callable[[int, int], tuple[int, int] | None] | None = None
 
@@ -85,16 +89,19 @@ class Tpm:
 class Authorization:
     """One authorization of a request: what stands below the double line of Part 3.
 
-    `session` and `key`, the key of the response's HMAC, are there once `auth.authorize` has accepted it.  A
-    handler clears `continues` to end the session with the command.
+    *sessions* has its session, or not.  `session` and `key`, the key of the response's HMAC, are there once
+    `auth.authorize` has accepted it.  A handler clears `continues` to end the session with the command, and
+    sets `nonce_even` if it has to know that of the response.
     """
 
-    __slots__ = ("auth", "continues", "handle", "key", "nonce_odd", "session")
+    __slots__ = ("auth", "continues", "handle", "key", "nonce_even", "nonce_odd", "session", "sessions")
 
-    def __init__(self, handle: int, nonce_odd: bytes, continues: int, auth: bytes) -> None:
+    def __init__(self, sessions: Sessions | Transports, handle: int, nonce_odd: bytes, continues: int,
+                 auth: bytes) -> None:
+        self.sessions = sessions
         self.handle, self.nonce_odd, self.continues, self.auth = handle, nonce_odd, continues, auth
         self.session: AuthSession | None = None
-        self.key = b""
+        self.key = self.nonce_even = b""
 
 
 class Call:
@@ -103,15 +110,20 @@ class Call:
     *parameters* are the octets of the request that its digests cover, without handles and authorizations.
     `transport` is the handle of the transport session that wraps the command, 0 for none; `encrypted` tells
     whether that hides the parameters.  `audited` tells whether the command is audited if it succeeds.
+    `wrapped` has the digests of command and response that a TPM_ExecuteTransport wraps, and `covered` what
+    the digest of its own response covers in place of the parameters.
     """
 
-    __slots__ = ("audited", "authorizations", "encrypted", "parameters", "request", "transport")
+    __slots__ = ("audited", "authorizations", "covered", "encrypted", "parameters", "request", "transport",
+                 "wrapped")
 
     def __init__(self, request: type[Command[Any]], parameters: bytes,
                  authorizations: list[Authorization]) -> None:
         self.request, self.parameters, self.authorizations = request, parameters, authorizations
         self.transport = 0
         self.encrypted = self.audited = False
+        self.wrapped: tuple[bytes, bytes] | None = None
+        self.covered: bytes | None = None
 
     @property
     def ordinal(self) -> int:

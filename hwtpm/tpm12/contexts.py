@@ -37,8 +37,10 @@ from hwtpm.tpm12.types.constants import (
     TPM_PID_OIAP,
     TPM_RT_AUTH,
     TPM_RT_KEY,
+    TPM_RT_TRANS,
 )
 from hwtpm.tpm12.types.context import TPM_CONTEXT_BLOB, TPM_CONTEXT_SENSITIVE
+from hwtpm.tpm12.types.transport import TPM_TRANSPORT_INTERNAL
 from hwtpm.wire import decode, encode
 
 ANY_ENTITY: Final = -1
@@ -144,9 +146,30 @@ def _flush_session(tpm: Tpm, handle: int) -> None:
     tpm.sessions.close(handle)
 
 
+def _export_transport(tpm: Tpm, handle: int) -> bytes:
+    return encode(tpm.transports.get(handle))
+
+
+def _check_transport(tpm: Tpm, octets: bytes, entity_handle: int) -> None:
+    tpm.transports.require_space()
+
+
+def _load_transport(tpm: Tpm, octets: bytes, handle: int, keep: bool) -> int:
+    session = decode(TPM_TRANSPORT_INTERNAL, octets)
+    session.trans_handle = chosen_handle(tpm.random, tpm.transports.open, handle, keep=keep)
+    tpm.transports.open[session.trans_handle] = session
+    return session.trans_handle
+
+
+def _flush_transport(tpm: Tpm, handle: int) -> None:
+    tpm.transports.get(handle)
+    tpm.transports.close(handle)
+
+
 RESOURCES: Final = {
     TPM_RT_KEY: Resource(_export_key, _check_key, _load_key, flush_key),
     TPM_RT_AUTH: Resource(_export_session, _check_session, _load_session, _flush_session),
+    TPM_RT_TRANS: Resource(_export_transport, _check_transport, _load_transport, _flush_transport),
 }
 
 

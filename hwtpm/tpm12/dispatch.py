@@ -34,6 +34,7 @@ from hwtpm.tpm12.types.constants import TPM_TAG_RQU_AUTH2_COMMAND, TPM_TAG_RQU_C
 from hwtpm.tpm12.types.ordinals import (
     TPM_ORD_ExecuteTransport,
     TPM_ORD_Init,
+    TPM_ORD_ReleaseTransportSigned,
     TPM_ORD_SHA1Complete,
     TPM_ORD_SHA1CompleteExtend,
     TPM_ORD_SHA1Update,
@@ -69,12 +70,17 @@ def error_response(rc: int) -> bytes:
     return _HEADER.pack(TPM_TAG_RSP_COMMAND, 10, rc)
 
 
-def execute(tpm: Tpm, command: bytes) -> bytes:
-    """Run one command and return its response; every TpmError becomes a return code."""
+def execute(tpm: Tpm, command: bytes, transport: int = 0, encrypted: bool = False) -> bytes:
+    """Run one command and return its response; every TpmError becomes a return code.
+
+    *transport* is the handle of the transport session that wraps the command, 0 for none; *encrypted* tells
+    whether that hides the parameters.
+    """
     try:
         plan, tag = _header(tpm, command)
-        prepare(tpm, plan)
+        prepare(tpm, plan, transport)
         call, request = parse(tpm, plan, tag, command, 10)
+        call.transport, call.encrypted = transport, encrypted
         return respond(tpm, plan, call, *run(tpm, plan, call, request))
     except TpmError as error:
         return error_response(_CODES.get(error.rc, error.rc))
@@ -90,7 +96,7 @@ def _header(tpm: Tpm, command: bytes) -> tuple[Plan, int]:
         raise TpmError(TPM_BAD_PARAM_SIZE)
     entry = COMMANDS.get(ordinal)
     if entry is None:
-        _receive(tpm, ordinal, 0)
+        _receive(tpm, ordinal, 0)  # a wrapped command is known to exist
         raise TpmError(TPM_BAD_ORDINAL)
     return entry.plan, tag
 
@@ -107,7 +113,8 @@ def prepare(tpm: Tpm, plan: Plan, transport: int = 0) -> None:
 
 
 def _receive(tpm: Tpm, ordinal: int, transport: int) -> None:
-    """What does not outlive the receipt of another command is gone: a saved state, a SHA-1 thread.
+    """What does not outlive the receipt of another command is gone: a saved state, a SHA-1 thread,
+    an exclusive transport session.
 
     Whether the thread is gone shows with the command that TPM_ExecuteTransport wraps (Part 3, 13).
     """
@@ -115,6 +122,9 @@ def _receive(tpm: Tpm, ordinal: int, transport: int) -> None:
         tpm.power.forget()
     if ordinal not in _GO_ON or (ordinal != TPM_ORD_ExecuteTransport and transport != tpm.sha1.transport):
         tpm.sha1.end()
+    # These two end another exclusive session themselves, once they know their own (Part 3, 24.1).
+    if not transport and ordinal not in (TPM_ORD_ExecuteTransport, TPM_ORD_ReleaseTransportSigned):
+        tpm.transports.interrupt()
 
 
 def parse(tpm: Tpm, plan: Plan, tag: int, command: bytes, off: int) -> tuple[Call, Any]:
@@ -134,7 +144,8 @@ def parse(tpm: Tpm, plan: Plan, tag: int, command: bytes, off: int) -> tuple[Cal
         fields = _AUTHORIZATION.unpack_from(command, end + i * _AUTHORIZATION.size)
         if fields[2] > 1:
             raise TpmError(TPM_BAD_PARAMETER)
-        authorizations.append(Authorization(*fields))
+        last = plan.request.TRANSPORT and i == count - 1
+        authorizations.append(Authorization(tpm.transports if last else tpm.sessions, *fields))
     call = Call(plan.request, command[start:end], authorizations)
     call.audited = tpm.audit.audited(plan.request)
     return call, request
@@ -167,7 +178,7 @@ def run(tpm: Tpm, plan: Plan, call: Call, request: Any) -> tuple[bytes, bytes]:
     except TpmError as error:
         if error.rc != TPM_DEFEND_LOCK_RUNNING:
             for given in call.authorizations:
-                tpm.sessions.close(given.handle)
+                given.sessions.close(given.handle)
         raise
     handles = plan.write_handles(*(getattr(response, name) for name in plan.response_handles))
     return handles, plan.write(response)
@@ -180,30 +191,35 @@ def respond(tpm: Tpm, plan: Plan, call: Call, handles: bytes, parameters: bytes)
     used = call.authorizations
     body = handles + parameters
     if used:
-        digest = sha1(_pack_u32(TPM_SUCCESS) + _pack_u32(call.ordinal) + parameters).digest()
+        covered = parameters if call.covered is None else call.covered
+        digest = sha1(_pack_u32(TPM_SUCCESS) + _pack_u32(call.ordinal) + covered).digest()
         for given in used:
-            nonce, continues = tpm.random(20), _pack_u8(given.continues)
+            nonce, continues = given.nonce_even or tpm.random(20), _pack_u8(given.continues)
             if given.session is not None:
                 given.session.nonce_even = nonce
             body += nonce + continues + hmac(given.key, digest + nonce + given.nonce_odd + continues, "sha1")
             if not given.continues:
-                tpm.sessions.close(given.handle)
+                given.sessions.close(given.handle)
     return _HEADER.pack(TPM_TAG_RSP_COMMAND + len(used), 10 + len(body), TPM_SUCCESS) + body
 
 
 def _audit(tpm: Tpm, call: Call, parameters: bytes) -> None:
     """The command, which succeeds, is in the audit digest (Part 3, 8.1).
 
-    What an encrypted transport session hides is left out.  If auditing fails, so does the TPM:
-    TPM_AUDITFAIL_SUCCESSFUL.
+    What an encrypted transport session hides is left out; of TPM_ExecuteTransport, what it wraps is what
+    counts (Part 3, 24.2).  If auditing fails, so does the TPM: TPM_AUDITFAIL_SUCCESSFUL.
     """
     ordinal = _pack_u32(call.ordinal)
+    if call.wrapped is not None:
+        received, sent = call.wrapped
+    else:
+        received = sha1(ordinal).digest() if call.encrypted else call.in_param_digest()
+        sent = sha1(_pack_u32(TPM_SUCCESS) + ordinal + (b"" if call.encrypted else parameters)).digest()
     try:
-        tpm.audit.record_in(sha1(ordinal).digest() if call.encrypted else call.in_param_digest())
+        tpm.audit.record_in(received)
     except TpmError:
         tpm.power.fail("auditing")
         for given in call.authorizations:
-            tpm.sessions.close(given.handle)
+            given.sessions.close(given.handle)
         raise
-    tpm.audit.record_out(
-        sha1(_pack_u32(TPM_SUCCESS) + ordinal + (b"" if call.encrypted else parameters)).digest())
+    tpm.audit.record_out(sent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from hwtpm import snapshot as frame
@@ -49,6 +50,7 @@ class Engine:
         selftest.require_primitives()
         self.tpm = Tpm(entropy, now)
         self.tpm.primes = primes
+        self.tpm.execute = partial(execute, self.tpm)
         self._launch = Launch(self.tpm)
         self.fault: Exception | None = None  # the defect that put this TPM into failure mode
         self._sections: dict[bytes, bytes] = {}

@@ -42,6 +42,7 @@ class Command(Wire, Generic[R]):
     KEY_DELEGATION: ClassVar[int | None] = None  # its bit in per1 of a key delegation
     AUDITABLE: ClassVar[bool] = True
     AUDIT_DEFAULT: ClassVar[bool] = False
+    TRANSPORT: ClassVar[bool] = False  # its last authorization is that of a transport session
     WRAPPABLE: ClassVar[bool] = True  # can run inside a transport session
     KEY_HANDLES: ClassVar[int] = 0  # how many of the handles are key handles
     BEFORE_TESTS: ClassVar[bool] = False  # runs before the self-tests are complete (Part 1, 7.2)
