@@ -14,22 +14,33 @@ def encode(alg: int, label: bytes, message: bytes, size: int, seed: bytes) -> by
     The message must fit: at most *size* - 2 * digest - 2 octets.
     """
     digest = len(seed)
-    block = hashes.digest(alg, label) + b"\x01".rjust(size - 2 * digest - 1 - len(message), b"\0") + message
-    masked = _xor(block, kdf.mgf1(alg, seed, len(block)))
-    return b"\0" + _xor(seed, kdf.mgf1(alg, masked, digest)) + masked
+    padding = b"\x01".rjust(size - 2 * digest - 1 - len(message), b"\0")
+    return b"\0" + mask(alg, seed, hashes.digest(alg, label) + padding + message)
 
 
 def decode(alg: int, label: bytes, encoded: bytes) -> bytes:
     """Return the message of what `encode` made; BadPadding for anything else."""
+    _, block = unmask(alg, encoded[1:])
     digest = hashes.size(alg)
-    masked = encoded[1 + digest :]
-    seed = _xor(encoded[1 : 1 + digest], kdf.mgf1(alg, masked, digest))
-    block = _xor(masked, kdf.mgf1(alg, seed, len(masked)))
     start, rest = block[:digest], block[digest:].lstrip(b"\0")
     # One decision about all three, so that none of them shows which it was.
     if not (encoded[:1] == b"\0") & (rest[:1] == b"\x01") & compare_digest(start, hashes.digest(alg, label)):
         raise BadPadding("OAEP")
     return rest[1:]
+
+
+def mask(alg: int, seed: bytes, block: bytes) -> bytes:
+    """Return *seed*, as long as a digest, and *block*, each hidden by a mask made of the other."""
+    masked = _xor(block, kdf.mgf1(alg, seed, len(block)))
+    return _xor(seed, kdf.mgf1(alg, masked, len(seed))) + masked
+
+
+def unmask(alg: int, octets: bytes) -> tuple[bytes, bytes]:
+    """Return the seed and the block of what `mask` made."""
+    digest = hashes.size(alg)
+    masked = octets[digest:]
+    seed = _xor(octets[:digest], kdf.mgf1(alg, masked, digest))
+    return seed, _xor(masked, kdf.mgf1(alg, seed, len(masked)))
 
 
 def _xor(one: bytes, other: bytes) -> bytes:

@@ -12,6 +12,7 @@ from hwtpm.tpm12.context import Tpm
 from hwtpm.tpm12.profile import DEFAULT_EXPONENT, RSA_KEY_BITS
 from hwtpm.tpm12.state.keys import Key, exponent_of, pcr_info_of, pub_data_digest
 from hwtpm.tpm12.types.codes import (
+    TPM_AUTHFAIL,
     TPM_BAD_DATASIZE,
     TPM_BAD_KEY_PROPERTY,
     TPM_DECRYPT_ERROR,
@@ -184,12 +185,12 @@ def with_enc_data(public: TPM_KEY, enc_data: bytes) -> TPM_KEY:
 def unwrap(public: TPM_KEY, parent: Key) -> Key:
     """Return the key whose encrypted part is under *parent*.
 
-    TPM_DECRYPT_ERROR for another parent or a private part of another key, TPM_BAD_KEY_PROPERTY for a modulus
-    that does not belong to the private part, and what `private_part` raises.
+    TPM_DECRYPT_ERROR for another parent, TPM_AUTHFAIL for a private part of another key,
+    TPM_BAD_KEY_PROPERTY for a modulus that does not belong to it, and what `private_part` raises.
     """
     stored = private_part(decrypt(parent, public.enc_data))
     if stored.pub_data_digest != pub_data_digest(public):
-        raise TpmError(TPM_DECRYPT_ERROR)
+        raise TpmError(TPM_AUTHFAIL)
     try:
         return Key(with_enc_data(public, b""), stored.payload, stored.usage_auth, stored.migration_auth,
                    stored.priv_key)
@@ -206,9 +207,12 @@ def private_part(octets: bytes) -> TPM_STORE_ASYMKEY:
 
 
 def public_key(pubkey: TPM_PUBKEY) -> RsaPublic:
-    """Return the live key of *pubkey*; TPM_BAD_KEY_PROPERTY for one that this TPM cannot work with."""
+    """Return the live key of *pubkey*; TPM_BAD_KEY_PROPERTY for one that this TPM cannot work with.
+
+    It can be longer than the keys that this TPM makes.
+    """
     rsa = rsa_parms(pubkey.algorithm_parms)
-    if len(pubkey.pub_key) * 8 != rsa.key_length or rsa.key_length not in RSA_KEY_BITS:
+    if len(pubkey.pub_key) * 8 != rsa.key_length:
         raise TpmError(TPM_BAD_KEY_PROPERTY)
     try:
         return RsaPublic(pubkey.pub_key, exponent_of(rsa))

@@ -302,7 +302,7 @@ def test_a_key_wrapped_by_software_is_loaded_and_signs(machine: Machine) -> None
     ({"usage": TPM_KEY_IDENTITY}, TPM_INVALID_KEYUSAGE),
     ({"usage": TPM_KEY_AUTHCHANGE, "parms": STORAGE_PARMS}, TPM_INVALID_KEYUSAGE),
     ({"payload": TPM_PT_SEAL}, TPM_INVALID_STRUCTURE),
-    ({"digest": DIGEST}, TPM_DECRYPT_ERROR),
+    ({"digest": DIGEST}, TPM_AUTHFAIL),
     ({"parms": STORAGE_PARMS}, TPM_BAD_KEY_PROPERTY),
 ])
 def test_a_key_that_is_not_consistent_is_not_loaded(machine: Machine, change: dict[str, Any],

@@ -75,6 +75,12 @@ class TPM_STORE_ASYMKEY(Wire):
     priv_key: SECRET_SIZED
 
 
+class TPM_STORE_PRIVKEY(Wire):
+    """*key* is one prime.  Part 2, 10.7."""
+
+    key: SECRET_SIZED
+
+
 class TPM_MIGRATE_ASYMKEY(Wire):
     """What the encrypted part of a key contains while it migrates.  Part 2, 10.8."""
 
