@@ -92,7 +92,7 @@ class Device:
         way = self._wire if self.manager is None else self.manager
         self.execute, self.cancel, self.takes_long = way.execute, way.cancel, way.takes_long
         self.hash_start, self.hash_data, self.hash_end = guest.hash_start, guest.hash_data, guest.hash_end
-        self.reset_established = guest.reset_established
+        self.reset_established, self.presence = guest.reset_established, guest.presence
 
     def accept(self) -> None:
         """What the start has changed is durable, and so is from now on all that is acknowledged.

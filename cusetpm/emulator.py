@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from cusetpm.daemon import Device, System
+from cusetpm.devices.mssim.server import SimulatorServer
 from cusetpm.devices.streams import Endpoint, open_socket
 from cusetpm.devices.swtpm.control import Control, Policy
 from cusetpm.devices.swtpm.server import ControlServer, DataServer
@@ -31,13 +32,21 @@ class Channel(NamedTuple):
     once: bool = False  # one command for each connection
 
 
+class SimulatorPorts(NamedTuple):
+    """The two ports of Microsoft's simulator, instead of a channel for commands: *port* and the next one."""
+
+    host: str
+    port: int
+    end_with_client: bool = False
+
+
 class Settings(NamedTuple):
     """What the user asked for."""
 
     family: str  # "1.2" or "2.0"
     state: Path
     control: Channel | None
-    data: Channel | None
+    data: Channel | SimulatorPorts | None
     powered: bool = False  # before the first INIT
     startup: str | None = None  # "clear" or "state": the Startup that is sent first
     policy: Policy = Policy()
@@ -60,12 +69,18 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
         control = Control(device, settings.policy)
         stack.callback(lambda: device.power_off(orderly=settings.policy.auto_shutdown))
         way_in = settings.data
+        if isinstance(way_in, SimulatorPorts):
+            simulator = SimulatorServer(control, way_in.host, way_in.port, _end,
+                                        end_with_client=way_in.end_with_client)
+            simulator.start()
+            stack.callback(simulator.stop)
+            way_in = None
         data = DataServer(control, "data channel", once=way_in is not None and way_in.once,
                           on_gone=_end if way_in is not None and way_in.end_with_client else None)
         stack.callback(data.stop)
         if way_in is not None:
             _open(data, way_in.place)
-        else:
+        elif settings.data is None:
             data.allow_passing()
         if settings.control is not None:
             server = ControlServer(control, "control channel", data.attach, _end,

@@ -199,6 +199,12 @@ class Guest:
         """No launch is on record."""
         self._platform(lambda engine: engine.establish(False))
 
+    def presence(self, there: bool) -> None:
+        """Somebody is, or is not, at the platform; for a family that has no such signal nothing happens."""
+        tell = self._family.presence
+        if tell is not None:
+            self._platform(lambda engine: tell(engine, there))
+
     def _platform(self, act: Callable[[Engine], None]) -> None:
         """Do *act*; StateError when what it changed cannot be made durable, and nothing has changed then."""
         with self._lock:

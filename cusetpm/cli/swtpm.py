@@ -19,7 +19,7 @@ from cusetpm.trouble import line
 from hwtpm.errors import ProtocolError, StateError
 
 if TYPE_CHECKING:
-    from cusetpm.emulator import Channel, Settings
+    from cusetpm.emulator import Channel, Settings, SimulatorPorts
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +62,10 @@ def command() -> None:
               help="The control channel: path=PATH[,mode=…,uid=…,gid=…], port=PORT[,bindaddr=…,ifname=…], "
                    "fd=FD of a socket that listens, or clientfd=FD of a connection; terminate: end with the "
                    "client.")
-@click.option("--server", type=_SERVER, metavar="type=unixio|tcp,…",
+@click.option("--server", type=_SERVER, metavar="type=unixio|tcp|mssim,…",
               help="The channel for commands: as --ctrl, but fd=FD is a connection; disconnect: end a "
-                   "connection after one command.")
+                   "connection after one command.  type=mssim,port=PORT: the command port of Microsoft's "
+                   "simulator, and its platform port after it.")
 @click.option("-p", "--port", type=click.IntRange(0, 65535), metavar="PORT",
               help="As --server type=tcp,port=PORT,disconnect.")
 @click.option("-f", "--fd", type=click.IntRange(3), metavar="FD", help="As --server type=unixio,fd=FD.")
@@ -164,9 +165,9 @@ def _control(options: dict[str, Any]) -> Channel | None:
     return Channel(place, ctrl.get("terminate", False))
 
 
-def _data(options: dict[str, Any]) -> Channel | None:
+def _data(options: dict[str, Any]) -> Channel | SimulatorPorts | None:
     from cusetpm.devices.streams import TcpEndpoint
-    from cusetpm.emulator import Channel
+    from cusetpm.emulator import Channel, SimulatorPorts
 
     server, terminate = options["server"], options["terminate"]
     if options["fd"] is not None:
@@ -175,6 +176,10 @@ def _data(options: dict[str, Any]) -> Channel | None:
         return Channel(TcpEndpoint(_ADDRESS, options["port"]), terminate, once=True)
     if server is None:
         return None
+    if server.get("type") == "mssim":
+        if "port" not in server or not options["tpm2"]:
+            raise click.UsageError("--server: type=mssim needs port=, and --tpm2")
+        return SimulatorPorts(server.get("bindaddr", _ADDRESS), server["port"], terminate)
     once = server.get("disconnect", False)
     if "fd" in server:
         return Channel(server["fd"], end_with_client=True, once=once)

@@ -115,6 +115,10 @@ class Engine:
         """What was launched is in its PCR (_TPM_Hash_End); `dirty` tells whether that has to be stored."""
         self._launch.end()
 
+    def presence(self, there: bool) -> None:
+        """Somebody is, or is not, at the platform: physical presence, which some commands may need."""
+        self.tpm.physical_presence = there
+
     def establish(self, established: bool) -> None:
         """The platform's record of a dynamic launch is SET or CLEAR: permanent, and for the platform only."""
         self.tpm.platform.establish(established)

@@ -46,6 +46,9 @@ class FakeMachine:
     def hash_end(self) -> None:
         self.log.append(f"hashed {b''.join(self.hashed)!r}")
 
+    def presence(self, there: bool) -> None:
+        self.log.append(f"presence {there}")
+
     def reset_established(self) -> None:
         self.established = False
 

@@ -104,6 +104,10 @@ class Machine(Protocol):
         """What was launched is in its PCR."""
         ...
 
+    def presence(self, there: bool) -> None:
+        """Somebody is, or is not, at the platform (physical presence), until power goes."""
+        ...
+
     @property
     def established(self) -> bool:
         """Tell whether there was a measured launch since `reset_established`."""
@@ -168,10 +172,18 @@ class Control:
 
     # Commands for the TPM.
 
-    def execute(self, command: bytes, cancelled: Cancelled | None = None) -> bytes:
-        """Return the response to *command* at `locality`; a TPM without power answers that it has failed."""
+    def execute(self, command: bytes, cancelled: Cancelled | None = None, *,
+                locality: int | None = None) -> bytes:
+        """Return the response to *command*, at `locality` unless it brings one.
+
+        A TPM without power answers that it has failed.
+        """
         if not self.machine.running:
             return self.family.error(self.family.failure)
+        if locality is None:
+            locality = self.locality
+        elif not self.accepts(locality):
+            return self.family.error(self.family.bad_locality)
         if command[6:10] == _SET_LOCALITY:
             return self._in_band_locality(command)
         asked = self._cancels
@@ -179,7 +191,7 @@ class Control:
         def stop() -> bool:
             return self._cancels != asked or (cancelled is not None and cancelled())
 
-        response = self.machine.execute(command, self.locality, stop)
+        response = self.machine.execute(command, locality, stop)
         if len(response) > self._buffer_size:
             return self.family.error(self.family.failure)
         return response
@@ -222,6 +234,26 @@ class Control:
         """The TPM has no power."""
         with self._serial():
             self._power_off()
+
+    def power_on(self) -> None:
+        """The TPM has power, if it had none."""
+        with self._serial():
+            if not self.machine.running:
+                self._have_storage(abi.TPM_FAIL)
+                self.machine.power_on(keep_volatile=False)
+
+    def lose_power(self) -> None:
+        """The TPM has no power, without any warning."""
+        with self._serial():
+            if self.machine.running:
+                self.cancel()
+                self.machine.power_off(orderly=False)
+
+    def presence(self, there: bool) -> None:
+        """Somebody is, or is not, at the platform."""
+        with self._serial():
+            self._need_running()
+            self.machine.presence(there)
 
     def get_tpmestablished(self) -> bool:
         """Tell whether there was a measured launch since the bit was reset."""

@@ -72,10 +72,7 @@ class DataChannel:
     def execute(self, command: Command, cancelled: Cancelled | None = None) -> bytes:
         """Return what to send for *command*: the response, in the TCG's frame if the command had it."""
         control = self._control
-        if command.locality is not None:
-            if not control.accepts(command.locality):
-                response = control.family.error(control.family.bad_locality)
-                return abi.RESP_PREFIX.pack(len(response)) + response + _ACK
+        response = control.execute(command.octets, cancelled, locality=command.locality)
+        if command.locality is not None and control.accepts(command.locality):
             control.locality = command.locality
-        response = control.execute(command.octets, cancelled)
         return abi.RESP_PREFIX.pack(len(response)) + response + _ACK if command.framed else response
