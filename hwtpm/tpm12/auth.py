@@ -98,11 +98,7 @@ def authorize(tpm: Tpm, call: Call, number: int, entity: int, secret: bytes, dig
     DSAP session's delegation has to cover the ordinal, and *key* if that is a certified migration key.  While
     the owner reference is a row of the delegate table, OIAP sessions for the owner use that delegation.
     """
-    session = tpm.sessions.get(call.authorizations[number].handle)
-    if protocol == TPM_PID_OIAP and session.protocol != TPM_PID_OIAP:
-        raise TpmError(TPM_BAD_MODE)
-    if protocol == TPM_PID_OSAP and session.protocol not in (TPM_PID_OSAP, TPM_PID_DSAP):
-        raise TpmError(TPM_BAD_MODE)
+    session = require_protocol(tpm, call, number, protocol)
     if entity == TPM_ET_OWNER and not tpm.permanent.owner_installed:
         raise TpmError(TPM_AUTHFAIL)
     if session.protocol != TPM_PID_OIAP:
@@ -118,6 +114,16 @@ def authorize(tpm: Tpm, call: Call, number: int, entity: int, secret: bytes, dig
         if key is not None:
             _check_restriction(tpm, key)
     return check(tpm, call, number, session, secret)
+
+
+def require_protocol(tpm: Tpm, call: Call, number: int, protocol: int | None) -> AuthSession:
+    """Return the session of authorization *number*; TPM_BAD_MODE unless it is of that *protocol*, if any."""
+    session = tpm.sessions.get(call.authorizations[number].handle)
+    if protocol == TPM_PID_OIAP and session.protocol != TPM_PID_OIAP:
+        raise TpmError(TPM_BAD_MODE)
+    if protocol == TPM_PID_OSAP and session.protocol not in (TPM_PID_OSAP, TPM_PID_DSAP):
+        raise TpmError(TPM_BAD_MODE)
+    return session
 
 
 def _check_permission(tpm: Tpm, call: Call, entity: int, pub: TPM_DELEGATE_PUBLIC) -> None:

@@ -23,7 +23,6 @@ from hwtpm.tpm12.types.codes import (
     TPM_INVALID_KEYUSAGE,
     TPM_INVALID_PCR_INFO,
     TPM_KEYNOTFOUND,
-    TPM_MIGRATEFAIL,
     TPM_WRONGPCRVAL,
 )
 from hwtpm.tpm12.types.constants import (
@@ -338,13 +337,3 @@ def test_a_key_that_ignores_pcrs_on_read_is_certified_without_them(machine: Mach
     for run in (certify, certify2):
         with refused(TPM_WRONGPCRVAL):
             run(client, certifier, strict, KEY_AUTH, KEY_AUTH)
-
-
-def test_an_identity_does_not_vouch_for_what_can_migrate(machine: Machine) -> None:
-    client = machine.client
-    certifier = signing_key(client)
-    machine.tpm.keys.get(certifier).key.public.key_usage = 0x0012  # as if it were an identity
-    key = signing_key(client, flags=TPM_MIGRATABLE)
-    for run in (certify, certify2):
-        with refused(TPM_MIGRATEFAIL):
-            run(client, certifier, key, KEY_AUTH, KEY_AUTH)
