@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cusetpm.devices.cuse.device import CuseDevice, free_number
 from cusetpm.devices.fusedir import FuseDirectory
 from cusetpm.devices.session import AnyDevice, Device, SharedDevice
+from cusetpm.devices.swtpm.control import Control
 from cusetpm.rundir import RunDirectory
 from cusetpm.transport import Spaces, Transport
 
@@ -29,12 +30,14 @@ class FrontEnd(NamedTuple):
 
 @contextmanager
 def choose(
-    kind: str, transport: Transport, spaces: Spaces | None, home: RunDirectory, socket_path: str
+    kind: str, transport: Transport, spaces: Spaces | None, control: Control, home: RunDirectory,
+    socket_path: str,
 ) -> Iterator[FrontEnd]:
     """Serve *transport* by front end *kind* ("auto" takes the first of cuse, fuse, socket that works).
 
-    With *spaces*, there is a device of the resource manager beside it.  A FUSE directory is mounted at
-    dev in *home*.  *socket_path* is where the raw socket is served already, which is all that "socket" needs.
+    With *spaces*, there is a device of the resource manager beside it.  A character device has ioctls for
+    *control*.  A FUSE directory is mounted at dev in *home*.  *socket_path* is where the raw socket is served
+    already, which is all that "socket" needs.
     Raises OSError when the kind asked for cannot be had.
     """
     devices: dict[str, AnyDevice] = {"tpm": Device(transport)}
@@ -47,8 +50,10 @@ def choose(
             return
         with ExitStack() as stack:
             try:
-                serve = _cuse if candidate == "cuse" else _fuse
-                paths = serve(stack, devices, home)
+                if candidate == "cuse":
+                    paths = _cuse(stack, devices, control, home)
+                else:
+                    paths = _fuse(stack, devices, home)
             except OSError as error:
                 if kind != "auto":
                     raise
@@ -59,11 +64,15 @@ def choose(
         return
 
 
-def _cuse(stack: ExitStack, devices: dict[str, AnyDevice], home: RunDirectory) -> dict[str, str]:
+def _cuse(
+    stack: ExitStack, devices: dict[str, AnyDevice], control: Control, home: RunDirectory
+) -> dict[str, str]:
     number = free_number()
     paths = {}
     for name, device in devices.items():
-        served = CuseDevice(f"{name}{number}", device, note_node=home.note_node)
+        # The resource manager's users share the TPM: none of them has its power and state.
+        served = CuseDevice(f"{name}{number}", device, note_node=home.note_node,
+                            control=control if name == "tpm" else None)
         served.start()
         stack.callback(served.stop)
         paths[name] = served.path

@@ -52,7 +52,8 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         if startup != "none":
             _start_up(device, startup)
         control = Control(device)
-        socket = rawsocket.RawSocket(home.path / _SOCKET, Located(control, device))
+        located = Located(control, device)
+        socket = rawsocket.RawSocket(home.path / _SOCKET, located)
         socket.start()
         stack.callback(socket.stop)
         stack.callback(serve_control(control, UnixEndpoint(f"{socket.path}{CTRL}")).stop)
@@ -62,7 +63,8 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
             managed.start()
             stack.callback(managed.stop)
             managed_path = managed.path
-        served = stack.enter_context(choose(front_end, device, device.manager, home, socket.path))
+        served = stack.enter_context(choose(front_end, located, device.manager, control, home,
+                                            socket.path))
         log.info("front end: %s", served.why)
         # What start-up made stays for good; collections need not look at it again.
         gc.freeze()

@@ -8,6 +8,7 @@ of it held.
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import os
 import pwd
@@ -23,7 +24,7 @@ sys.path.insert(0, str(CHECKOUT))
 
 from cusetpm.devices.cuse.device import CuseDevice, free_number  # noqa: E402
 from cusetpm.devices.session import Device, SharedDevice  # noqa: E402
-from tests.conformance.fake_tpm import CREATE_PRIMARY, FakeTpm, message  # noqa: E402
+from tests.conformance.fake_tpm import CREATE_PRIMARY, GET_RANDOM, FakeTpm, message  # noqa: E402
 from tests.support.managed import Managed  # noqa: E402
 from tests.support.tpm2 import started  # noqa: E402
 
@@ -130,6 +131,39 @@ def a_client_that_polls_hears_of_the_end() -> None:
         assert f", {select.POLLERR})" in waiting.communicate()[0]
 
 
+def one_process_has_many_devices() -> None:
+    devices = [CuseDevice(f"tpm{number}", Device(FakeTpm())) for number in range(8)]
+    for device in devices:
+        device.start()
+    program = f"os.write(fd, {message(GET_RANDOM, bytes([0, 16]))!r}); print(len(os.read(fd, 4096)))"
+    clients = [client(device.path, program) for device in devices]
+    assert [each.communicate()[0] for each in clients] == ["28\n"] * len(devices)
+    for device in devices:
+        device.stop()
+
+
+def a_killed_server_leaves_its_clients_an_error() -> None:
+    program = (
+        "import sys, signal\n"
+        f"sys.path.insert(0, {str(CHECKOUT)!r})\n"
+        "from cusetpm.devices.cuse.device import CuseDevice\n"
+        "from cusetpm.devices.session import Device\n"
+        "from tests.conformance.fake_tpm import FakeTpm\n"
+        "CuseDevice('tpm0', Device(FakeTpm(key_s=60))).start()\n"
+        "print('serves', flush=True); signal.pause()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"serves\n"
+        waiting = client("/dev/tpm0", f"print('open', flush=True)\n"
+                         f"try: os.write(fd, {CREATE!r})\nexcept OSError as error: print(error.errno)")
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == "open\n"
+        server.kill()
+    assert int(waiting.communicate()[0]) in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.ENODEV)
+    assert not os.path.exists("/dev/tpm0")
+
+
 def a_device_that_is_there_is_not_replaced() -> None:
     refusal = ""
     try:
@@ -147,6 +181,8 @@ if __name__ == "__main__":
         the_devices_are_owned_as_udev_s_rules_say,
         signals_cancel_only_if_they_kill,
         a_client_that_polls_hears_of_the_end,
+        one_process_has_many_devices,
+        a_killed_server_leaves_its_clients_an_error,
         a_device_that_is_there_is_not_replaced,
     ):
         check()

@@ -226,7 +226,8 @@ def test_init_asks_for_the_numbers_that_are_wanted() -> None:
 
 
 def test_what_the_kernel_s_device_has_not_is_refused(protocol: CuseProtocol) -> None:
-    assert protocol.receive(message(IOCTL, bytes(32))) == [error(errno.ENOTTY)]
+    tcgets = struct.pack("=QIIQII", 1, 0, 0x5401, 0, 0, 0)
+    assert protocol.receive(message(IOCTL, tcgets)) == [error(errno.ENOTTY)]
     assert protocol.receive(message(FSYNC, bytes(16))) == [error(errno.EINVAL)]
     assert protocol.receive(message(FLUSH, bytes(24))) == [reply()]
     assert protocol.receive(message(3)) == [error(errno.ENOSYS)]

@@ -77,3 +77,9 @@ POLL_OUT: Final = Struct("=II")
 
 NOTIFY_POLL_WAKEUP_OUT: Final = Struct("=Q")
 """fuse_notify_poll_wakeup_out: kh."""
+
+IOCTL_IN: Final = Struct("=QIIQII")
+"""fuse_ioctl_in: fh, flags, cmd, arg, in_size, out_size; the argument's octets follow."""
+
+IOCTL_OUT: Final = Struct("=iIII")
+"""fuse_ioctl_out: result, flags, in_iovs, out_iovs; the octets for the argument follow."""

@@ -12,12 +12,14 @@ import select
 import stat
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from cusetpm.devices.cuse.protocol import READ_BUFFER, Cancel, CuseProtocol, Execute
+from cusetpm.devices.cuse.protocol import READ_BUFFER, Cancel, CuseProtocol, Execute, Ioctl
 from cusetpm.devices.process import is_dying
 from cusetpm.devices.session import AnyDevice
+from cusetpm.devices.swtpm.control import Control
 from cusetpm.transport import NotExecuted
 from hwtpm.errors import ProtocolError
 
@@ -48,21 +50,24 @@ def _exists(name: str) -> bool:
 class CuseDevice:
     """A device node /dev/*name* in front of *device*.
 
-    Its *numbers*, major and minor, are the kernel's choice unless they are given.  Commands that take long
-    run in a thread of their own, so that the device still answers.  Where the kernel makes no node, one is
-    made here, and *note_node* hears of it before, with its path and device number.
+    Its *numbers*, major and minor, are the kernel's choice unless they are given.  With a *control*, it has
+    the ioctls of swtpm.  They, and commands that take long, run in threads of their own, so that the device
+    still answers.  Where the kernel makes no node, one is made here, and *note_node* hears of it before, with
+    its path and device number.
     """
 
     def __init__(self, name: str, device: AnyDevice, numbers: tuple[int, int] = (0, 0),
-                 note_node: Callable[[str, int], None] | None = None) -> None:
+                 note_node: Callable[[str, int], None] | None = None, *,
+                 control: Control | None = None) -> None:
         self.name = name
         self.path = f"/dev/{name}"
         self._device = device
         self._numbers = numbers
+        self._control = control
         self._fd = -1
         self._wake = -1
         self._thread: threading.Thread | None = None
-        self._workers: dict[threading.Thread, Execute] = {}
+        self._workers: dict[threading.Thread, Callable[[], None]] = {}  # with what asks each to end
         self._cancelled: set[int] = set()  # Numbers of the requests whose commands have been asked to end.
         self._stopping = False
         self._lock = threading.Lock()  # Over the protocol, which workers report to.
@@ -110,8 +115,8 @@ class CuseDevice:
         os.eventfd_write(self._wake, 1)
         thread.join()
         self._stopping = True
-        for worker, execute in list(self._workers.items()):
-            execute.transport.cancel()
+        for worker, cancel in list(self._workers.items()):
+            cancel()
             worker.join()
         os.close(self._fd)  # The kernel removes the device with this.
         os.close(self._wake)
@@ -142,7 +147,7 @@ class CuseDevice:
     def _serve(self) -> None:
         """Answer the kernel until `stop`, or until it takes the device away."""
         fd = self._fd
-        protocol = CuseProtocol(self.name, self._device, self._numbers)
+        protocol = CuseProtocol(self.name, self._device, self._numbers, self._control)
         buffer = bytearray(READ_BUFFER)
         view = memoryview(buffer)
         # /dev/cuse is always writable: only reading waits, and together with the wake-up of stop().
@@ -169,6 +174,8 @@ class CuseDevice:
                         self._reply([action])
                     elif isinstance(action, Execute):
                         self._start(protocol, action)
+                    elif isinstance(action, Ioctl):
+                        self._work(partial(self._run, action), lambda: None)
                     else:
                         self._cancel(action)
                 # The first message was CUSE_INIT, and the kernel made the node during the reply.
@@ -180,19 +187,26 @@ class CuseDevice:
             self._ready.set()
 
     def _start(self, protocol: CuseProtocol, execute: Execute) -> None:
-        if not execute.transport.takes_long(execute.submit.command):
+        if execute.transport.takes_long(execute.submit.command):
+            self._work(partial(self._execute, protocol, execute), execute.transport.cancel)
+        else:
             self._execute(protocol, execute)
-            return
-        worker = threading.Thread(target=self._work, args=(protocol, execute), daemon=True)
-        self._workers[worker] = execute
+
+    def _work(self, job: Callable[[], None], cancel: Callable[[], None]) -> None:
+        """Have *job* done by a thread of its own; `stop` waits for it, and asks it to end with *cancel*."""
+
+        def work() -> None:
+            try:
+                job()
+            finally:
+                del self._workers[threading.current_thread()]
+
+        worker = threading.Thread(target=work, name=f"work {self.name}", daemon=True)
+        self._workers[worker] = cancel
         worker.start()
 
-    def _work(self, protocol: CuseProtocol, execute: Execute) -> None:
-        try:
-            self._execute(protocol, execute)
-        finally:
-            self._workers.pop(threading.current_thread())
-            self._cancelled.discard(execute.unique)
+    def _run(self, ioctl: Ioctl) -> None:
+        self._reply([ioctl.run()])
 
     def _execute(self, protocol: CuseProtocol, execute: Execute) -> None:
         try:
@@ -209,6 +223,7 @@ class CuseDevice:
         else:
             with self._lock:
                 replies = protocol.finish(execute, response)
+        self._cancelled.discard(execute.unique)
         self._reply(replies)
 
     def _cancel(self, cancel: Cancel) -> None:

@@ -3,7 +3,8 @@
 `CuseProtocol.receive` takes one message of the kernel and returns what to do, in this order: octets are
 to be written to /dev/cuse, each with one write; an `Execute` is to be executed and its outcome brought
 to `finish` or `fail`, which return more octets to write; a `Cancel` names an `Execute` that is in
-progress and whose client may be dying, or has gone.
+progress and whose client may be dying, or has gone; an `Ioctl` is to be run, which may take a while, and
+returns octets to write.
 
 A message that the kernel cannot have sent raises ProtocolError; one that merely asks for the impossible
 is answered with an errno.  Calls are serialised by the device.
@@ -17,7 +18,9 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from cusetpm.devices.cuse import abi
+from cusetpm.devices.cuse.control import ControlFile, is_control
 from cusetpm.devices.session import TPM_BUFSIZE, AnyDevice, Session, Submit
+from cusetpm.devices.swtpm.control import Control
 from cusetpm.transport import Transport
 from hwtpm.errors import ProtocolError
 
@@ -51,16 +54,23 @@ class Cancel(NamedTuple):
     gone: bool
 
 
-Action: TypeAlias = bytes | Execute | Cancel
+class Ioctl(NamedTuple):
+    """A control command to run; it returns the reply."""
+
+    run: Callable[[], bytes]
+
+
+Action: TypeAlias = bytes | Execute | Cancel | Ioctl
 
 
 class _File:
     """An open file: a session and what CUSE needs beside it."""
 
-    __slots__ = ("executing", "poll_kh", "session")
+    __slots__ = ("control", "executing", "poll_kh", "session")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, control: ControlFile | None) -> None:
         self.session = session
+        self.control = control
         self.executing: Execute | None = None
         self.poll_kh: int | None = None  # whom to tell of a change
 
@@ -68,13 +78,16 @@ class _File:
 class CuseProtocol:
     """One character device named *name*, which opens *device*.
 
-    *numbers* are its major and minor; zeros leave them to the kernel.
+    *numbers* are its major and minor; zeros leave them to the kernel.  With a *control*, the device has the
+    ioctls of swtpm.
     """
 
-    def __init__(self, name: str, device: AnyDevice, numbers: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, name: str, device: AnyDevice, numbers: tuple[int, int] = (0, 0),
+                 control: Control | None = None) -> None:
         self._name = name
         self._device = device
         self._numbers = numbers
+        self._control = control
         self._initialised = False
         self._handle = 0  # the one given out last
         self._files: dict[int, _File] = {}
@@ -86,9 +99,9 @@ class CuseProtocol:
             abi.FUSE_RELEASE: self._release,
             abi.FUSE_INTERRUPT: self._interrupt,
             abi.FUSE_FLUSH: lambda unique, tid, body: [_reply(unique)],
-            # The kernel's TPM device knows neither of these.
+            abi.FUSE_IOCTL: self._ioctl,
+            # The kernel's TPM device does not know this.
             abi.FUSE_FSYNC: lambda unique, tid, body: [_error(unique, errno.EINVAL)],
-            abi.FUSE_IOCTL: lambda unique, tid, body: [_error(unique, errno.ENOTTY)],
         }
 
     def receive(self, message: bytes) -> list[Action]:
@@ -150,7 +163,7 @@ class CuseProtocol:
         except OSError as error:
             return [_error(unique, error.errno or errno.EIO)]
         self._handle += 1
-        self._files[self._handle] = _File(session)
+        self._files[self._handle] = _File(session, ControlFile(self._control) if self._control else None)
         flags = abi.FOPEN_DIRECT_IO | abi.FOPEN_NONSEEKABLE
         return [_reply(unique, abi.OPEN_OUT.pack(self._handle, flags, 0))]
 
@@ -165,6 +178,9 @@ class CuseProtocol:
         if file is None:
             return [_error(unique, errno.EBADF)]
         try:
+            if file.control is not None and (file.control.sends or file.control.receives):
+                file.control.write(data)
+                return [_reply(unique, abi.WRITE_OUT.pack(size, 0))]
             submit = file.session.write(data)
         except OSError as error:
             return [_error(unique, error.errno or errno.EIO)]
@@ -181,6 +197,8 @@ class CuseProtocol:
         if file is None:
             return [_error(unique, errno.EBADF)]
         try:
+            if file.control is not None and (file.control.sends or file.control.receives):
+                return [_reply(unique, file.control.read(size))]
             data = file.session.read(size)
         except OSError as error:
             return [_error(unique, error.errno or errno.EIO)]
@@ -196,6 +214,30 @@ class CuseProtocol:
         if flags & abi.FUSE_POLL_SCHEDULE_NOTIFY:
             file.poll_kh = kh
         return [_reply(unique, abi.POLL_OUT.pack(file.session.poll(), 0))]
+
+    def _ioctl(self, unique: int, tid: int, body: bytes) -> list[Action]:
+        """Have an ioctl of swtpm run; the kernel's TPM device knows none."""
+        if len(body) < abi.IOCTL_IN.size:
+            return [_error(unique, errno.EINVAL)]
+        handle, _, command, _, in_size, out_size = abi.IOCTL_IN.unpack_from(body)
+        argument = body[abi.IOCTL_IN.size :]
+        if len(argument) != in_size:
+            return [_error(unique, errno.EINVAL)]
+        file = self._files.get(handle)
+        if file is None:
+            return [_error(unique, errno.EBADF)]
+        control = file.control
+        if control is None or not is_control(command):
+            return [_error(unique, errno.ENOTTY)]
+
+        def run() -> bytes:
+            try:
+                result = control.ioctl(command, argument)
+            except OSError as error:
+                return _error(unique, error.errno or errno.EIO)
+            return _reply(unique, abi.IOCTL_OUT.pack(0, 0, 0, 0) + result[:out_size])
+
+        return [Ioctl(run)]
 
     def _release(self, unique: int, tid: int, body: bytes) -> list[Action]:
         if len(body) < abi.RELEASE_IN.size:
