@@ -67,3 +67,10 @@ def test_ibm_s_utilities_find_what_the_one_before_loaded_and_share_the_tpm(tmp_p
     if shutil.which("tsscreateprimary") is None:
         pytest.skip("IBM's TSS (package tss2) is not installed")
     assert run("fuse", tmp_path, str(HERE / "ibm.sh")) == IBM_FOUND
+
+
+@needs_fuse
+def test_a_credential_of_systemd_opens_with_its_pcr_only(tmp_path: Path) -> None:
+    if shutil.which("systemd-creds") is None or shutil.which("tpm2_pcrextend") is None:
+        pytest.skip("systemd-creds (package systemd) or tpm2-tools is not installed")
+    assert run("fuse", tmp_path, str(HERE / "systemd.sh")) == ["opened secret", "refused"]
