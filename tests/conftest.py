@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,17 @@ RunInVm = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def run_in_vm() -> RunInVm:
-    """Give a function that runs a command under a stock kernel; skips where none can be booted."""
+    """Give a function that runs a command under a stock kernel; skips where none can be booted.
+
+    Its *options* are for scripts/vm/run, its *timeout* is in seconds.
+    """
     prepared = subprocess.run([VM_RUN, "--prepare"], capture_output=True, text=True, check=False)
     if prepared.returncode:
         pytest.skip(f"no virtual machine: {prepared.stderr.strip()}")
 
-    def run(*command: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        words = [str(VM_RUN), "--timeout", str(timeout), "--", *command]
+    def run(*command: str, timeout: float = 240,
+            options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        words = [str(VM_RUN), "--timeout", str(timeout), *options, "--", *command]
         return subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
 
     return run

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from cusetpm.devices.swtpm import abi
 from hwtpm.client import Client, Password
 from hwtpm.tpm2.requests.context import FlushContext
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary
@@ -20,9 +18,8 @@ from hwtpm.tpm2.state.pcr import selection
 from hwtpm.tpm2.types.algorithms import TPMS_SENSITIVE_CREATE
 from hwtpm.tpm2.types.constants import TPM_ALG_SHA256
 from hwtpm.tpm2.types.handles import TPM_RH_NULL, TPM_RH_OWNER
-from tests.support.emulator import OURS, THEIRS, Emulator, running
-from tests.support.fake_machine import u32
-from tests.support.qemu import Qemu
+from tests.support.emulator import OURS, THEIRS, Emulator
+from tests.support.qemu import Qemu, emulator, left_behind
 from tests.support.templates import storage
 
 FIRMWARE_PCRS = 0xFF
@@ -32,30 +29,9 @@ models = pytest.mark.parametrize("model", ["tpm-tis", "tpm-crb"])
 
 
 @contextmanager
-def emulator(program: str, directory: Path, *options: str) -> Iterator[Emulator]:
-    """Start *program* as QEMU wants it: no channel for commands but the one that QEMU passes."""
-    ctrl = directory / "data.ctrl"
-    words = ("--ctrl", f"type=unixio,path={ctrl}", *options)
-    with running(program, directory, *words, sockets=False) as found:
-        yield found
-
-
-@contextmanager
 def taken_over(tpm: Emulator) -> Iterator[Client]:
     """Give a client of the TPM that a machine has left behind."""
-    ours, theirs = socket.socketpair()
-    with socket.socket(socket.AF_UNIX) as ctrl, ours:
-        ctrl.settimeout(GIVE_UP_S)
-        ours.settimeout(GIVE_UP_S)
-        ctrl.connect(str(tpm.ctrl))
-        with theirs:
-            socket.send_fds(ctrl, [u32(abi.CMD_SET_DATAFD)], [theirs.fileno()])
-        assert ctrl.recv(100) == u32(0)
-
-        def execute(command: bytes) -> bytes:
-            ours.sendall(command)
-            return ours.recv(4096)
-
+    with left_behind(tpm) as execute:
         yield Client(execute, os.urandom)
 
 

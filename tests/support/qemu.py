@@ -1,4 +1,4 @@
-"""A QEMU that boots its firmware and nothing else, with a TPM behind a control channel of swtpm's kind."""
+"""QEMU with a TPM behind a control channel of swtpm's kind; `Qemu` boots its firmware and nothing else."""
 
 from __future__ import annotations
 
@@ -7,14 +7,49 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import pytest
 
+from cusetpm.devices.swtpm import abi
+from hwtpm.client import Execute
+from tests.support.emulator import Emulator, running
+from tests.support.fake_machine import u32
+
 _GIVE_UP_S = 120
 _DONE = b"No bootable device."  # the last words of SeaBIOS, long after all that it measures
+
+
+@contextmanager
+def emulator(program: str, directory: Path, *options: str) -> Iterator[Emulator]:
+    """Start *program* as QEMU wants it: no channel for commands but the one that QEMU passes."""
+    ctrl = directory / "data.ctrl"
+    words = ("--ctrl", f"type=unixio,path={ctrl}", *options)
+    with running(program, directory, *words, sockets=False) as found:
+        yield found
+
+
+@contextmanager
+def left_behind(tpm: Emulator) -> Iterator[Execute]:
+    """Give what executes commands of the TPM that a machine has left behind, as it was."""
+    ours, theirs = socket.socketpair()
+    with socket.socket(socket.AF_UNIX) as ctrl, ours:
+        ctrl.settimeout(_GIVE_UP_S)
+        ours.settimeout(_GIVE_UP_S)
+        ctrl.connect(str(tpm.ctrl))
+        with theirs:
+            socket.send_fds(ctrl, [u32(abi.CMD_SET_DATAFD)], [theirs.fileno()])
+        assert ctrl.recv(100) == u32(0)
+
+        def execute(command: bytes) -> bytes:
+            ours.sendall(command)
+            return ours.recv(4096)
+
+        yield execute
 
 
 class Qemu:

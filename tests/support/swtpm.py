@@ -7,8 +7,6 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +15,6 @@ import pytest
 _START_SECONDS = 10
 _CMD_INIT = 2
 _CMD_SET_LOCALITY = 5
-_CMD_SET_DATAFD = 0x10
 _CMD_HASH_START, _CMD_HASH_DATA, _CMD_HASH_END = 6, 7, 8
 
 
@@ -59,7 +56,14 @@ class Swtpm:
 
     def execute(self, command: bytes) -> bytes:
         """Return the response to *command*."""
-        return _exchange(self._data, command)
+        self._data.sendall(command)
+        response = b""
+        while len(response) < 10 or len(response) < int.from_bytes(response[2:6], "big"):
+            piece = self._data.recv(4096)
+            if not piece:
+                raise ConnectionError("swtpm has gone")
+            response += piece
+        return response
 
     def power_cycle(self) -> None:
         """Lose power and get it back; no Startup is done."""
@@ -77,52 +81,6 @@ class Swtpm:
         for command in (_CMD_HASH_START.to_bytes(4, "big"), *data, _CMD_HASH_END.to_bytes(4, "big")):
             self._ctrl.sendall(command)
             assert self._ctrl.recv(4) == bytes(4)
-
-
-@contextmanager
-def waiting(*program: str, family: str = "2.0") -> Iterator[Path]:
-    """Give the path of the control channel of a TPM that waits for QEMU.
-
-    *program* takes the arguments of swtpm.
-    """
-    if shutil.which(program[0]) is None:
-        pytest.skip(f"{program[0]} is not installed")
-    with tempfile.TemporaryDirectory(prefix="cusetpm-swtpm-") as directory:
-        path = Path(directory) / "ctrl"
-        (Path(directory) / "state").mkdir()
-        kind = ["--tpm2"] if family == "2.0" else []
-        process = subprocess.Popen(
-            [*program, "socket", *kind, "--ctrl", f"type=unixio,path={path}",
-             "--tpmstate", f"dir={directory}/state"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        try:
-            _connect(path).close()
-            yield path
-        finally:
-            process.kill()
-            process.wait()
-
-
-@contextmanager
-def attached(path: Path) -> Iterator[Callable[[bytes], bytes]]:
-    """Give what executes commands of the TPM with the control channel *path*, as QEMU does, but for INIT."""
-    ours, theirs = socket.socketpair()
-    with ours, _connect(path) as control:
-        with theirs:
-            socket.send_fds(control, [_CMD_SET_DATAFD.to_bytes(4, "big")], [theirs.fileno()])
-            assert control.recv(4) == bytes(4)
-        ours.settimeout(60)
-        yield lambda command: _exchange(ours, command)
-
-
-def _exchange(data: socket.socket, command: bytes) -> bytes:
-    data.sendall(command)
-    response = b""
-    while len(response) < 10 or len(response) < int.from_bytes(response[2:6], "big"):
-        piece = data.recv(4096)
-        if not piece:
-            raise ConnectionError("the TPM has gone")
-        response += piece
-    return response
 
 
 def _connect(path: Path) -> socket.socket:
