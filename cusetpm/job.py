@@ -9,6 +9,7 @@ import signal
 from contextlib import ExitStack
 from pathlib import Path
 
+from cusetpm.command import FORWARDED, spawn, wait
 from cusetpm.daemon import Device, System
 from cusetpm.devices import rawsocket
 from cusetpm.devices.streams import UnixEndpoint
@@ -22,26 +23,21 @@ from hwtpm.family import family
 
 log = logging.getLogger(__name__)
 
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SOCKET = "tpm0.sock"
 _MANAGED_SOCKET = "tpmrm0.sock"
-_SI_USER, _SI_TKILL, _SI_QUEUE = 0, -6, -1  # si_code of a signal that a process sent, not the terminal
-
-
-class CannotExecute(Exception):
-    """The system refuses to execute the command; says why, in one line."""
 
 
 def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Path | None,
-        seed: bytes | None, tpm: str = "2.0") -> int:
+        seed: bytes | None, tpm: str = "2.0", private_dev: bool = True) -> int:
     """Return the exit status of *command*, which had a TPM while it ran; nothing of it is left behind.
 
     *front_end* is "auto", "cuse", "fuse" or "socket"; *startup* "clear", "state" or "none"; *tpm* the
-    family, "2.0" or "1.2".  Raises CannotExecute, StateError and ProtocolError, one line for people, when
+    family, "2.0" or "1.2".  With *private_dev*, COMMAND finds the devices as /dev/tpm0 and /dev/tpmrm0 where
+    the system allows it.  Raises CannotExecute, StateError and ProtocolError, one line for people, when
     there can be no TPM, and OSError for everything else that the system refuses.
     """
     # The main thread alone takes these, one at a time, so that teardown is never interrupted half-way.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
     occupy_standard_files()
     with ExitStack() as stack:
         mend()
@@ -70,11 +66,12 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         gc.freeze()
         environment = {**os.environ, **_environment(served, socket.path, managed_path)}
         # A signal that came by now found no COMMAND to be passed on to, and shall not start one.
-        ending = [s for s in _FORWARDED if signal.getsignal(s) is not signal.SIG_IGN]
+        ending = [s for s in FORWARDED if signal.getsignal(s) is not signal.SIG_IGN]
         if early := signal.sigtimedwait(ending, 0):
             return 128 + early.si_signo
         device.accept()
-        status = _wait(_spawn(command, environment))
+        before = signal.sigpending()
+        status = wait(spawn(command, environment, _in_dev(served) if private_dev else {}), before)
         log.info("%s", ", ".join(f"{n} {what}" for what, n in system.counts().items()))
     return status
 
@@ -112,29 +109,8 @@ def _environment(served: FrontEnd, socket_path: str, managed_path: str | None) -
     return found
 
 
-def _spawn(command: tuple[str, ...], environment: dict[str, str]) -> int:
-    try:
-        # Python ignores some signals, and what is ignored would stay so in COMMAND.
-        return os.posix_spawnp(command[0], command, environment, setsigmask=[],
-                               setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
-    except OSError as error:
-        raise CannotExecute(f"{command[0]}: {error.strerror}") from error
-
-
-def _wait(pid: int) -> int:
-    """Return the exit status of *pid*; signals that a process sends to this one are passed on to it.
-
-    What the terminal sends reaches COMMAND by itself, unless it came before COMMAND was there.
-    """
-    early = signal.sigpending()
-    while True:
-        info = signal.sigwaitinfo({*_FORWARDED, signal.SIGCHLD})
-        if info.si_signo != signal.SIGCHLD:
-            if info.si_signo in early or info.si_code in (_SI_USER, _SI_TKILL, _SI_QUEUE):
-                early.discard(info.si_signo)
-                os.kill(pid, info.si_signo)
-            continue
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+def _in_dev(served: FrontEnd) -> dict[str, str]:
+    """Return the paths of the devices by the names in /dev that tools look for; empty if they have them."""
+    found = {"tpm0": served.device, "tpmrm0": served.managed}
+    devices = {name: path for name, path in found.items() if path is not None}
+    return {} if all(path == f"/dev/{name}" for name, path in devices.items()) else devices

@@ -75,11 +75,12 @@ def mend() -> None:
     """
     for place in dict.fromkeys((*_places(), gettempdir())):
         for path in _marked(place):
-            with suppress(FileNotFoundError):  # Somebody else is doing the same.
-                try:
-                    _remove_dead(path)
-                except OSError as error:
-                    log.info("%s: what a killed run left cannot be removed: %s", path, error)
+            try:
+                _remove_dead(path)
+            except FileNotFoundError:
+                pass  # It has no lock, or somebody else is doing the same.
+            except OSError as error:
+                log.info("%s: what a killed run left cannot be removed: %s", path, error)
 
 
 def _marked(place: str) -> Iterator[Path]:

@@ -11,6 +11,7 @@ import click
 
 from cusetpm.cli.failure import Failure, NotExecutable, NotFound
 from cusetpm.cli.logs import OneLine
+from cusetpm.command import CannotExecute
 from cusetpm.trouble import line
 from hwtpm.errors import ProtocolError, StateError
 
@@ -42,15 +43,20 @@ class _Hex(click.ParamType[bytes]):
 @click.option("--seed", type=_Hex(), metavar="HEX",
               help="Make a new TPM's primary seeds from this, so that its keys can be repeated.  A TPM that "
                    "is there already has to have been made from the same.")
+@click.option("--private-dev/--no-private-dev", default=True, show_default=True,
+              help="Have COMMAND find the device files as /dev/tpm0 and /dev/tpmrm0 in a /dev of its own, "
+                   "where the system allows it.  An ordinary user's COMMAND runs in a user namespace then, "
+                   "where sudo and other programs that change the user do not work.")
 @click.option("-v", "--verbose", is_flag=True, help="Say on standard error what is done and why.")
 @click.argument("command", metavar="COMMAND [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(tpm: str, front_end: str, startup: str, state_dir: Path | None, seed: bytes | None, verbose: bool,
-            command: tuple[str, ...]) -> int:
+def command(tpm: str, front_end: str, startup: str, state_dir: Path | None, seed: bytes | None,
+            private_dev: bool, verbose: bool, command: tuple[str, ...]) -> int:
     """Run COMMAND with a TPM of its own; the exit status is COMMAND's.
 
     COMMAND finds the TPM through CUSETPM_DEVICE (a device file) and CUSETPM_SOCKET (a unix socket with raw
-    commands); tpm2-tools, tpm2-openssl, tpm2-pkcs11, IBM's TSS and systemd find it by themselves.  Status 125
-    means that cusetpm itself failed, 126 that COMMAND cannot be executed, 127 that there is none.
+    commands), and where it can as /dev/tpm0; tpm2-tools, tpm2-openssl, tpm2-pkcs11, IBM's TSS and systemd
+    find it by themselves.  Status 125 means that cusetpm itself failed, 126 that COMMAND cannot be executed,
+    127 that there is none.
     """
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="cusetpm: %(message)s")
     if not verbose:
@@ -61,8 +67,8 @@ def command(tpm: str, front_end: str, startup: str, state_dir: Path | None, seed
 
     try:
         return job.run(command, front_end=front_end, startup=startup, state_dir=state_dir, seed=seed,
-                       tpm=tpm)
-    except job.CannotExecute as error:
+                       tpm=tpm, private_dev=private_dev)
+    except CannotExecute as error:
         raise NotExecutable(str(error)) from error
     except (StateError, ProtocolError) as error:
         raise Failure(str(error)) from error
