@@ -35,15 +35,26 @@ class Lockout(Owner):
         self._now = now  # milliseconds
         self._until = 0
         self.failures = 0
-        self.disable_reset = False  # TPM_STCLEAR_DATA.disableResetLock
+        self._disable_reset = False  # TPM_STCLEAR_DATA.disableResetLock
 
     @property
     def seconds_left(self) -> int:
         """For how long authorized commands are refused; 0 when they are not."""
         return -(-max(self._until - self._now(), 0) // 1000)
 
+    @property
+    def reset_disabled(self) -> bool:
+        """Tell whether not even the owner can end the lock that is running (Part 3, 9.3: action 1)."""
+        return self._disable_reset and bool(self.seconds_left)
+
+    def disable_reset(self) -> None:
+        """Not even the owner can end the lock that is running."""
+        self._disable_reset = True
+
     def fail(self) -> None:
         """An authorization was wrong."""
+        if not self.seconds_left:  # The lock that could not be reset has run out.
+            self._disable_reset = False
         self.failures += 1
         excess = self.failures - LOCKOUT_THRESHOLD
         if excess > 0:
@@ -56,23 +67,23 @@ class Lockout(Owner):
     def owner_clear(self, *, revoke: bool = False) -> None:
         """Failures are forgotten."""
         self.reset()
-        self.disable_reset = False
+        self._disable_reset = False
 
     def startup(self, start: Start) -> None:
         """Failures are forgotten, unless a saved state was resumed."""
         if start is not Start.STATE:
             self.reset()
-            self.disable_reset = False
+            self._disable_reset = False
 
     def save_volatile(self) -> bytes:
         """Return version, failures, what is left of the time-out in ms, disableResetLock."""
         left = min(max(self._until - self._now(), 0), 0xFFFFFFFF)
-        return encode(_Volatile(_FORMAT, self.failures, left, self.disable_reset))
+        return encode(_Volatile(_FORMAT, self.failures, left, self._disable_reset))
 
     def restore_volatile(self, state: bytes) -> None:
         """Take what `save_volatile` gave."""
         found = decode(_Volatile, state)
         if found.version != _FORMAT:
             raise ValueError(f"lockout of version {found.version}")
-        self.failures, self.disable_reset = found.failures, bool(found.disable_reset)
+        self.failures, self._disable_reset = found.failures, bool(found.disable_reset)
         self._until = self._now() + found.left_ms if found.left_ms else 0
