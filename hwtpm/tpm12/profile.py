@@ -15,7 +15,6 @@ COUNTERS: Final = 8
 FAMILY_ROWS: Final = 16
 DELEGATE_ROWS: Final = 4
 NV_OCTETS: Final = 128 * 1024  # of all indices together
-MAX_NV_INDEX: Final = 2048  # octets of one index
 MAX_NV_WRITE_NOOWNER: Final = 64
 BUFFER_SIZE: Final = 4096
 MAX_RANDOM: Final = 4096 - 14  # what the buffer leaves beside header and size

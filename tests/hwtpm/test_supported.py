@@ -15,6 +15,12 @@ from hwtpm.tpm2.context import COMMANDS
 from hwtpm.tpm2.requests.hierarchy import SetPrimaryPolicy
 from hwtpm.tpm2.types import constants
 from hwtpm.tpm2.types.handles import TPM_RH_OWNER
+from hwtpm.tpm12 import profile as profile12
+from hwtpm.tpm12.commands import load as load12
+from hwtpm.tpm12.context import COMMANDS as COMMANDS12
+from hwtpm.tpm12.types import ordinals
+from hwtpm.tpm12.types.codes import TPM_BAD_ORDINAL
+from tests.support import tpm12
 from tests.support.tpm2 import refused, started
 from tests.support.tpm2_pair import run
 
@@ -26,13 +32,14 @@ LIBTPMS = {
     "MAX_DIGEST_BUFFER": 1024, "MAX_CAP_BUFFER": 1024, "MAX_SYM_DATA": 128, "MAX_RSA_KEY_BITS": 4096,
     "IMPLEMENTATION_PCR": 24, "SPLIT_MAX": 128,
 }
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "supported-tpm.md").read_text()
-SUPPORTED, ABSENT = "supported", "absent"
+DOCUMENT, DOCUMENT_1_2 = (Path(__file__).parents[2] / "docs" / "supported-tpm.md").read_text().split(
+    "\n# What the TPM 1.2 supports\n")
+SUPPORTED, ABSENT, NOT_YET = "supported", "absent", "not yet"
 
 
-def rows(pattern: str) -> dict[str, str]:
+def rows(pattern: str, document: str = DOCUMENT) -> dict[str, str]:
     """Return what the tables say of each name that matches *pattern*: the cell after it."""
-    found = re.findall(rf"\| ({pattern}) \| ([^|]*?) \|", DOCUMENT)
+    found = re.findall(rf"\| ({pattern}) \| ([^|]*?) \|", document)
     assert len(found) == len(dict(found)), "a name is there twice"
     return dict(found)
 
@@ -108,3 +115,53 @@ def test_the_numbers_of_the_text_are_those_of_the_code() -> None:
                 ids.SHA512: "SHA-512"}[alg] in DOCUMENT
     keys = ", ".join(map(str, sorted(profile.RSA_KEY_BITS)[:-1]))
     assert f"keys of {keys} and {max(profile.RSA_KEY_BITS)} bits" in DOCUMENT
+
+
+# The limits of libtpms' TPM 1.2 as it is built (src/tpm12/tpm_structures.h, src/Makefile.am).
+LIBTPMS_1_2 = {
+    "NUM_PCR": 24, "KEY_HANDLES": 20, "OWNER_EVICT_KEY_HANDLES": 10, "AUTH_SESSIONS": 16, "SESSION_LIST": 128,
+    "COUNTERS": 8, "FAMILY_ROWS": 16, "DELEGATE_ROWS": 4, "NV_OCTETS": 2100, "MAX_NV_WRITE_NOOWNER": 64,
+    "BUFFER_SIZE": 4096,
+}
+
+
+def ordinals_1_2() -> dict[str, int]:
+    found = {name: ordinal for name, ordinal in vars(ordinals).items() if "_ORD_" in name}
+    return {name.replace("_ORD_", "_"): ordinal for name, ordinal in found.items()}
+
+
+def statuses_1_2() -> dict[str, str]:
+    return rows(r"TPM_\w+|TSC_\w+", DOCUMENT_1_2)
+
+
+def test_every_ordinal_has_its_status() -> None:
+    load12()
+    told = statuses_1_2()
+    assert told.keys() == ordinals_1_2().keys()
+    for name, ordinal in ordinals_1_2().items():
+        expected = {SUPPORTED} if ordinal in COMMANDS12 else {ABSENT, NOT_YET}
+        assert told[name] in expected, name
+
+
+def test_every_ordinal_is_in_the_chapter_of_its_handler() -> None:
+    load12()
+    found = re.findall(r"\| ([\d.]+) \| (T(?:PM|SC)_\w+) \|", DOCUMENT_1_2)
+    chapters = {name: chapter for chapter, name in found}
+    assert chapters.keys() == ordinals_1_2().keys()
+    for name, ordinal in ordinals_1_2().items():
+        if ordinal in COMMANDS12:
+            assert f"Part 3, {chapters[name]}." in (COMMANDS12[ordinal].request.__doc__ or ""), name
+
+
+@pytest.mark.parametrize("name", sorted(
+    name for name, status in statuses_1_2().items() if status in (ABSENT, NOT_YET)))
+def test_an_ordinal_that_is_not_there_is_answered_as_the_document_says(name: str) -> None:
+    response = tpm12.started().execute(b"\0\xc1\0\0\0\x0a" + ordinals_1_2()[name].to_bytes(4, "big"))
+    assert int.from_bytes(response[6:], "big") == TPM_BAD_ORDINAL
+
+
+def test_every_limit_of_1_2_is_that_of_the_profile_and_no_lower_than_that_of_libtpms() -> None:
+    told = rows(r"(?!TPM|TSC|TRUE)[A-Z][A-Z_]+", DOCUMENT_1_2)
+    assert told == {name: str(getattr(profile12, name)) for name in told}
+    assert told.keys() >= LIBTPMS_1_2.keys()
+    assert [name for name, limit in LIBTPMS_1_2.items() if int(told[name]) < limit] == []
