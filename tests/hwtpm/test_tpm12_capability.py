@@ -1,4 +1,4 @@
-"""What a TPM 1.2 tells of itself (Part 3, 7.1, 7.3 and 29.1; Part 2, 21)."""
+"""What a TPM 1.2 tells of itself (Part 3, 7.1, 7.3 and 28.1; Part 2, 21)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saved contexts and flushing of TPM 1.2 (Part 3, 21 and 28)."""
+"""Saved contexts and flushing of TPM 1.2 (Part 3, 21, 22, 27.1 and 27.2)."""
 
 from __future__ import annotations
 

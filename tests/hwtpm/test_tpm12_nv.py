@@ -1,4 +1,4 @@
-"""NV storage and the DIR of TPM 1.2 (Part 3, 20 and 28)."""
+"""NV storage and the DIR of TPM 1.2 (Part 3, 20 and 27.3)."""
 
 from __future__ import annotations
 

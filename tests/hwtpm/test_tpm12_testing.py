@@ -1,4 +1,4 @@
-"""Self-tests, failure mode and starting (Part 3, 3, 4, 27.5 and 29.3)."""
+"""Self-tests, failure mode and starting (Part 3, 3, 4, 27.5 and 28.3)."""
 
 from __future__ import annotations
 

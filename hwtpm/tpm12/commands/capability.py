@@ -1,4 +1,4 @@
-"""What the TPM tells of itself (Part 3, 7.1, 7.3 and 29.1; Part 2, 21)."""
+"""What the TPM tells of itself (Part 3, 7.1, 7.3 and 28.1; Part 2, 21)."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def _bits(flags: Wire) -> int:
 
 @handles
 def get_capability_signed(tpm: Tpm, call: Call, cmd: GetCapabilitySigned) -> GetCapabilitySignedResponse:
-    """The capability and the caller's nonce are signed.  Part 3, 29.1."""
+    """The capability and the caller's nonce are signed.  Part 3, 28.1."""
     # Input Validation
     key = use_key(tpm, cmd.key_handle)
     authorize_key(tpm, call, 0, key)

@@ -1,4 +1,4 @@
-"""Management of sessions and contexts (Part 3, 21 and 28)."""
+"""Management of sessions and contexts (Part 3, 21, 22, 27.1 and 27.2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hwtpm.tpm12.types.constants import TPM_RT_AUTH, TPM_RT_CONTEXT, TPM_RT_KEY
 
 @handles
 def flush_specific(tpm: Tpm, call: Call, cmd: FlushSpecific) -> Empty:
-    """The resource is not loaded any more, or the saved session can never be.  Part 3, 21.4."""
+    """The resource is not loaded any more, or the saved session can never be.  Part 3, 22.1."""
     # Input Validation
     resource = contexts.RESOURCES.get(cmd.resource_type)
     if resource is None and cmd.resource_type != TPM_RT_CONTEXT:
@@ -47,7 +47,7 @@ def flush_specific(tpm: Tpm, call: Call, cmd: FlushSpecific) -> Empty:
 
 @handles
 def terminate_handle(tpm: Tpm, call: Call, cmd: TerminateHandle) -> Empty:
-    """The authorization session is closed.  Part 3, 28.8."""
+    """The authorization session is closed.  Part 3, 27.1.2."""
     # Internal Data Update
     contexts.RESOURCES[TPM_RT_AUTH].flush(tpm, cmd.handle)
     # Command Output
@@ -71,7 +71,7 @@ def load_context(tpm: Tpm, call: Call, cmd: LoadContext) -> LoadContextResponse:
 
 @handles
 def save_key_context(tpm: Tpm, call: Call, cmd: SaveKeyContext) -> SaveContextResponse:
-    """The key is returned as a blob, and not loaded any more.  Part 3, 28.4."""
+    """The key is returned as a blob, and not loaded any more.  Part 3, 27.2.1."""
     # Input Validation
     tpm.keys.get(cmd.key_handle)
     # Internal Data Update
@@ -83,7 +83,7 @@ def save_key_context(tpm: Tpm, call: Call, cmd: SaveKeyContext) -> SaveContextRe
 
 @handles
 def load_key_context(tpm: Tpm, call: Call, cmd: LoadKeyContext) -> LoadContextResponse:
-    """The key of a blob that was saved since the last start is loaded.  Part 3, 28.5."""
+    """The key of a blob that was saved since the last start is loaded.  Part 3, 27.2.2."""
     # Command Output
     handle = contexts.load(tpm, cmd.key_context_blob, 0, keep=False, only=TPM_RT_KEY, this_start=True)
     return LoadContextResponse(handle)
@@ -91,7 +91,7 @@ def load_key_context(tpm: Tpm, call: Call, cmd: LoadKeyContext) -> LoadContextRe
 
 @handles
 def save_auth_context(tpm: Tpm, call: Call, cmd: SaveAuthContext) -> SaveContextResponse:
-    """The authorization session is returned as a blob, and not open any more.  Part 3, 28.6."""
+    """The authorization session is returned as a blob, and not open any more.  Part 3, 27.2.3."""
     # Input Validation
     tpm.sessions.get(cmd.auth_handle)
     # Command Output
@@ -100,7 +100,7 @@ def save_auth_context(tpm: Tpm, call: Call, cmd: SaveAuthContext) -> SaveContext
 
 @handles
 def load_auth_context(tpm: Tpm, call: Call, cmd: LoadAuthContext) -> LoadContextResponse:
-    """The authorization session of the blob is open; the key it is bound to is loaded.  Part 3, 28.7."""
+    """The authorization session of the blob is open; the key it is bound to is loaded.  Part 3, 27.2.4."""
     # Command Output
     handle = contexts.load(tpm, cmd.auth_context_blob, contexts.ANY_ENTITY, keep=False, only=TPM_RT_AUTH)
     return LoadContextResponse(handle)

@@ -1,4 +1,4 @@
-"""NV storage and DIR commands (Part 3, 20 and 28).
+"""NV storage and DIR commands (Part 3, 20 and 27.3).
 
 Until nvLocked is TRUE the manufacturer is at work: authorizations, locks and presence are not asked for.
 """
@@ -306,7 +306,7 @@ def nv_read_value_auth(tpm: Tpm, call: Call, cmd: NVReadValueAuth) -> NVReadResp
 
 @handles
 def dir_write_auth(tpm: Tpm, call: Call, cmd: DirWriteAuth) -> Empty:
-    """The DIR has a new value.  Part 3, 28.1."""
+    """The DIR has a new value.  Part 3, 27.3.1."""
     # Input Validation
     authorize_owner(tpm, call)
     if cmd.dir_index:
@@ -319,7 +319,7 @@ def dir_write_auth(tpm: Tpm, call: Call, cmd: DirWriteAuth) -> Empty:
 
 @handles
 def dir_read(tpm: Tpm, call: Call, cmd: DirRead) -> DirReadResponse:
-    """The value of the DIR is returned.  Part 3, 28.2."""
+    """The value of the DIR is returned.  Part 3, 27.3.2."""
     # Input Validation
     if cmd.dir_index:
         raise TpmError(TPM_BADINDEX)

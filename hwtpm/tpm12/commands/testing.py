@@ -1,4 +1,4 @@
-"""Admin testing (Part 3, 4 and 29.3)."""
+"""Admin testing (Part 3, 4 and 28.3)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def get_test_result(tpm: Tpm, call: Call, cmd: GetTestResult) -> GetTestResultRe
 
 @handles
 def certify_self_test(tpm: Tpm, call: Call, cmd: CertifySelfTest) -> CertifySelfTestResponse:
-    """Everything has been tested, which the key signs with the caller's nonce.  Part 3, 29.3.
+    """Everything has been tested, which the key signs with the caller's nonce.  Part 3, 28.3.
 
     TPM_FAILEDSELFTEST, and failure mode, for a wrong answer.
     """

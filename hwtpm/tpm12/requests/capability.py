@@ -1,4 +1,4 @@
-"""The capability commands (Part 3, 7 and 29.1)."""
+"""The capability commands (Part 3, 7 and 28.1)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class GetCapabilitySignedResponse(Wire):
 
 
 class GetCapabilitySigned(Command[GetCapabilitySignedResponse]):
-    """What TPM_GetCapability returns is returned with a signature.  Part 3, 29.1."""
+    """What TPM_GetCapability returns is returned with a signature.  Part 3, 28.1."""
 
     ORD: ClassVar[int] = TPM_ORD_GetCapabilitySigned
     AUTHS: ClassVar[tuple[int, ...]] = (0, 1)

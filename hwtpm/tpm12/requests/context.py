@@ -1,4 +1,4 @@
-"""Management of sessions and contexts (Part 3, 21 and 28)."""
+"""Management of sessions and contexts (Part 3, 21, 22, 27.1 and 27.2)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hwtpm.wire import Wire
 
 
 class FlushSpecific(Command[Empty]):
-    """The resource is not loaded any more.  Part 3, 21.4."""
+    """The resource is not loaded any more.  Part 3, 22.1."""
 
     ORD: ClassVar[int] = TPM_ORD_FlushSpecific
     NEEDS: ClassVar[Needs] = Needs.WORKING | Needs.NO_LOCKOUT
@@ -30,7 +30,7 @@ class FlushSpecific(Command[Empty]):
 
 
 class TerminateHandle(Command[Empty]):
-    """The authorization session is closed.  Part 3, 28.8."""
+    """The authorization session is closed.  Part 3, 27.1.2."""
 
     ORD: ClassVar[int] = TPM_ORD_Terminate_Handle
     NEEDS: ClassVar[Needs] = Needs.WORKING | Needs.NO_LOCKOUT
@@ -64,7 +64,7 @@ class LoadContext(Command[LoadContextResponse]):
 
 
 class SaveKeyContext(Command[SaveContextResponse]):
-    """The key is returned as a blob, and not loaded any more.  Part 3, 28.4."""
+    """The key is returned as a blob, and not loaded any more.  Part 3, 27.2.1."""
 
     ORD: ClassVar[int] = TPM_ORD_SaveKeyContext
     KEY_HANDLES: ClassVar[int] = 1
@@ -72,21 +72,21 @@ class SaveKeyContext(Command[SaveContextResponse]):
 
 
 class LoadKeyContext(Command[LoadContextResponse]):
-    """The key of the blob is loaded.  Part 3, 28.5."""
+    """The key of the blob is loaded.  Part 3, 27.2.2."""
 
     ORD: ClassVar[int] = TPM_ORD_LoadKeyContext
     key_context_blob: SIZED
 
 
 class SaveAuthContext(Command[SaveContextResponse]):
-    """The authorization session is returned as a blob, and not open any more.  Part 3, 28.6."""
+    """The authorization session is returned as a blob, and not open any more.  Part 3, 27.2.3."""
 
     ORD: ClassVar[int] = TPM_ORD_SaveAuthContext
     auth_handle: HANDLE
 
 
 class LoadAuthContext(Command[LoadContextResponse]):
-    """The authorization session of the blob is open.  Part 3, 28.7."""
+    """The authorization session of the blob is open.  Part 3, 27.2.4."""
 
     ORD: ClassVar[int] = TPM_ORD_LoadAuthContext
     auth_context_blob: SIZED

@@ -1,4 +1,4 @@
-"""NV storage and DIR commands (Part 3, 20 and 28)."""
+"""NV storage and DIR commands (Part 3, 20 and 27.3)."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class NVReadValueAuth(Command[NVReadResponse]):
 
 
 class DirWriteAuth(Command[Empty]):
-    """The DIR has a new value.  Part 3, 28.1."""
+    """The DIR has a new value.  Part 3, 27.3.1."""
 
     ORD: ClassVar[int] = TPM_ORD_DirWriteAuth
     AUTHS: ClassVar[tuple[int, ...]] = (1,)
@@ -102,7 +102,7 @@ class DirReadResponse(Wire):
 
 
 class DirRead(Command[DirReadResponse]):
-    """The value of the DIR is returned.  Part 3, 28.2."""
+    """The value of the DIR is returned.  Part 3, 27.3.2."""
 
     ORD: ClassVar[int] = TPM_ORD_DirRead
     dir_index: UINT32

@@ -1,4 +1,4 @@
-"""Admin testing (Part 3, 4 and 29.3)."""
+"""Admin testing (Part 3, 4 and 28.3)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CertifySelfTestResponse(Wire):
 
 
 class CertifySelfTest(Command[CertifySelfTestResponse]):
-    """The TPM has tested everything and certifies it.  Part 3, 29.3."""
+    """The TPM has tested everything and certifies it.  Part 3, 28.3."""
 
     ORD: ClassVar[int] = TPM_ORD_CertifySelfTest
     AUTHS: ClassVar[tuple[int, ...]] = (0, 1)
