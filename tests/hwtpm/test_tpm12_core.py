@@ -78,7 +78,7 @@ def test_a_malformed_command_has_its_code(command: bytes, rc: int) -> None:
     assert response == pack(">HII", 0xC4, 10, rc)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=120))
 def test_any_octets_get_one_well_formed_response(octets: bytes) -> None:
     machine = started()
