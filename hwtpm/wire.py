@@ -240,6 +240,11 @@ def _member(name: str, tp: Any) -> Member:
     return Member(name, tp, spec, plus, selector, role, secret)
 
 
+def member_of(tp: Any) -> Member:
+    """Return what the annotated type *tp* of an element or of an arm says; the name means nothing."""
+    return _member("v", tp)
+
+
 @cache
 def members(cls: type) -> tuple[Member, ...]:
     """Return the members of *cls* in wire order."""
@@ -488,7 +493,7 @@ def reader_of(tp: Any, plus: bool = False) -> Reader:
         return _read_nothing
     if get_origin(tp) is not Annotated:
         return reader(tp, plus)
-    m = _member("v", tp)
+    m = member_of(tp)
     allow_null = plus or m.plus is PLUS
     spec = m.spec
     if spec is None:
@@ -552,7 +557,7 @@ def writer_of(tp: Any) -> Writer:
         return lambda v: b""
     if get_origin(tp) is not Annotated:
         return writer(tp)
-    m = _member("v", tp)
+    m = member_of(tp)
     spec = m.spec
     if spec is None:
         return writer(get_args(tp)[0])

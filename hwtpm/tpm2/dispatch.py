@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from hwtpm.errors import TpmError
-from hwtpm.tpm2 import entity, password, readonly
+from hwtpm.tpm2 import algorithms, entity, password, readonly
 from hwtpm.tpm2.auth import SessionArea, cp_hash, rp_hash
 from hwtpm.tpm2.context import COMMANDS, Plan, Tpm
 from hwtpm.tpm2.profile import MAX_COMMAND_SIZE
@@ -111,6 +111,8 @@ def _run(tpm: Tpm, plan: Plan, handles: tuple[int, ...], octets: bytes, off: int
     request, end = plan.read(octets, off, *handles)
     if end != len(octets):
         raise TpmError(TPM_RC_SIZE)
+    if tpm.platform.left_out:
+        algorithms.check(tpm, request)
     response = plan.run(tpm, request)
     parameters = plan.write(response)
     if memory is not None:

@@ -21,6 +21,9 @@ HASH_COUNT: Final = len(HASHES)
 # The banks that a new TPM has, in the order of TPM_CAP_PCRS.  TPM2_PCR_Allocate makes others, of any hash.
 PCR_BANKS: Final = (ids.SHA1, ids.SHA256, ids.SHA384, ids.SHA512)
 
+# What TPM2_SetAlgorithmSet leaves out, by bit of its number.  Other bits mean nothing.
+ALGORITHM_SETS: Final = {1: frozenset({ids.SHA3_256, ids.SHA3_384, ids.SHA3_512})}
+
 SYMMETRIC: Final = frozenset({ids.TDES, ids.AES, ids.CAMELLIA})  # block ciphers
 SYM_MODES: Final = frozenset({ids.CTR, ids.OFB, ids.CBC, ids.CFB, ids.ECB})
 MAC_SCHEMES: Final = frozenset({ids.CMAC})  # of block ciphers

@@ -86,7 +86,7 @@ def test_the_same_command_loads_the_same_object_again(hierarchy: int) -> None:
     assert again.object_handle == first.object_handle + 1
     machine.run(FlushContext(first.object_handle))
     machine.run(Sign(again.object_handle, bytes(32), _ECDSA, _NO_TICKET), Password())
-    machine.tpm.objects._forget()
+    machine.tpm.objects.forget()
     assert parameters(create(machine, hierarchy, template=ecc())) == parameters(derived)
 
 

@@ -40,15 +40,19 @@ SCRIPTS = Path("test/integration")
 STATUS_NOTHING_RUN = 125
 _SKIPPED = 77  # Automake's status of a test that does not apply; the scripts use it.
 _TIMED_OUT = (124, 137)  # timeout(1) sent SIGTERM, or SIGKILL as well.
-_SHA3 = ("tries every hash that the TPM lists; tpm2-tss before 4.0 refuses SHA-3 itself, before it sends "
-         "anything (Part 2, 6.3 has it, and it works here)")
 EXPLAINED = {
-    "abrmd_policynv": "wants -127 > -126; signed operands are two's complement (Part 2, 6.8)",
-    "create": _SHA3,
-    "createprimary": _SHA3,
-    "import": _SHA3,
+    "abrmd_policynv": "wants -127 > -126; signed operands are two's complement (Part 2, 6.8; errata 1.4 of "
+                      "version 1.59, 2.5). Since tpm2-tools 5.6 the script follows them: it passes here and "
+                      "skips on a TPM that does not, as libtpms 0.9",
 }
 """Scripts that pass on swtpm and cannot pass on a TPM that follows the specification, and why."""
+_NO_SHA3 = 1
+ALGORITHM_SETS = {"create": _NO_SHA3, "createprimary": _NO_SHA3, "import": _NO_SHA3}
+"""Scripts that run on a TPM of ours with this algorithm set (TPM2_SetAlgorithmSet; docs/supported-tpm.md).
+
+They make a key with every hash that the TPM lists.  tpm2-tss before 4.0 refuses SHA-3 by itself, before it
+sends anything; so here the platform has left SHA-3 out, and the TPM neither lists nor takes it.
+"""
 _KILL_SECONDS = 5
 _START_SECONDS = 10
 
@@ -80,6 +84,14 @@ _MANAGED = """
     exit $status
 """
 
+# TPM2_SetAlgorithmSet with the set $1 and the empty platformAuth; no tool of tpm2-tools sends it.
+_SELECT = """
+    printf '80020000001f0000013f4000000c00000009400000090000000000%08x' "$1" | xxd -r -p |
+        tpm2 send | xxd -p | grep -q ^80020000001300000000 || { echo "no algorithm set $1"; exit 1; }
+    shift
+    exec "$@"
+"""
+
 PASS, FAIL, SKIP, TIMEOUT = "pass", "FAIL", "skip", "TIMEOUT"
 
 
@@ -107,7 +119,8 @@ def main() -> int:
     parser.add_argument("--resource-manager", choices=("abrmd", "ours", "none"), default="abrmd",
                         help="between the scripts and both TPMs; ours: swtpm has abrmd (default: abrmd)")
     parser.add_argument("--source", type=Path, metavar="DIR",
-                        help="an unpacked tree of the installed version, instead of the source package")
+                        help="an unpacked tree of the installed version, or a bare clone that has its tag, "
+                             "instead of the source package")
     parser.add_argument("--swtpm-again", action="store_true", help="on swtpm, too, what passed there before")
     options = parser.parse_args()
     try:
@@ -122,7 +135,7 @@ def _run_all(options: argparse.Namespace) -> int:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     home = cache / "cusetpm" / "tpm2-tools" / version
     home.mkdir(parents=True, exist_ok=True)
-    source = options.source.resolve() if options.source else _source(home, version)
+    source = _given(options.source.resolve(), home, version) if options.source else _source(home, version)
     names = sorted(path.stem for path in (source / SCRIPTS / "tests").glob("*.sh"))
     if not names:
         raise UnavailableError(f"{source} has no {SCRIPTS}/tests/*.sh")
@@ -144,7 +157,8 @@ def _run_all(options: argparse.Namespace) -> int:
 
     def both(name: str) -> tuple[str, Result, Result]:
         script = source / SCRIPTS / "tests" / f"{name}.sh"
-        ours = _run_script(script, _Ours(front_end, manager), environment, options.timeout, logs / "ours")
+        tpm = _Ours(front_end, manager, ALGORITHM_SETS.get(name, 0))
+        ours = _run_script(script, tpm, environment, options.timeout, logs / "ours")
         theirs = Result(PASS)
         if options.swtpm_again or not known.passes(name):
             theirs = _run_script(script, _Swtpm(managed), environment, options.timeout, logs / "swtpm")
@@ -171,6 +185,8 @@ def _run_all(options: argparse.Namespace) -> int:
     for who, found in counts.items():
         print(f"{who:6}", ", ".join(f"{found[verdict]} {verdict}" for verdict in (PASS, FAIL, TIMEOUT, SKIP)))
     print(f"not passed on swtpm, so nothing is compared: {len(neither)}", *neither)
+    if limited := [name for name in chosen if name in ALGORITHM_SETS]:
+        print("on a TPM of ours without SHA-3, which tpm2-tss before 4.0 refuses itself:", *limited)
     for name in explained:
         print(f"passes on swtpm and not on ours, explained: {name} {EXPLAINED[name]}")
     print(f"pass on swtpm and not on ours: {len(worse)}", *worse)
@@ -189,6 +205,25 @@ def _package_version(package: str) -> str:
     if done.returncode or not done.stdout:
         raise UnavailableError(f"the Debian package {package} is not installed")
     return done.stdout.decode()
+
+
+def _given(source: Path, home: Path, version: str) -> Path:
+    """Return *source*, or the tree of the tag of *version* if it is a git repository without a work tree."""
+    if (source / SCRIPTS).is_dir() or not (source / "objects").is_dir():
+        return source
+    tag = re.sub(r"^\d+:|-[^-]*$", "", version)
+    target = home / f"tag-{tag}"
+    if not target.exists():
+        with tempfile.TemporaryDirectory(dir=home) as work:
+            tarball, tree = Path(work) / "tarball", Path(work) / "tree"
+            done = subprocess.run(["git", "-C", source, "archive", "-o", tarball, "--format=tar", tag],
+                                  capture_output=True, check=False)
+            if done.returncode:
+                raise UnavailableError(f"{source} has no tag {tag}, the installed version")
+            with tarfile.open(tarball) as archive:
+                archive.extractall(tree, filter="data")
+            tree.rename(target)
+    return target
 
 
 def _source(home: Path, version: str) -> Path:
@@ -326,11 +361,12 @@ def _reach(manager: str) -> list[str]:
 
 
 class _Ours:
-    """A new TPM of this checkout."""
+    """A new TPM of this checkout, with an algorithm set."""
 
-    def __init__(self, front_end: str, manager: str) -> None:
+    def __init__(self, front_end: str, manager: str, algorithm_set: int) -> None:
         self._front_end = front_end
-        self.reach = _reach(manager)
+        select = ["bash", "-c", _SELECT, "bash", str(algorithm_set)] if algorithm_set else []
+        self.reach = [*select, *_reach(manager)]
 
     @contextmanager
     def start(self, work: Path, environment: dict[str, str]) -> Iterator[list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwtpm.errors import TpmError
-from hwtpm.tpm2 import creation, templates, wrapping
+from hwtpm.tpm2 import algorithms, creation, templates, wrapping
 from hwtpm.tpm2.commands.primary import make_primary
 from hwtpm.tpm2.context import Tpm, handles
 from hwtpm.tpm2.requests.object import CreateLoaded, CreateLoadedResponse
@@ -38,12 +38,12 @@ def create_loaded(tpm: Tpm, cmd: CreateLoaded) -> CreateLoadedResponse:
     given = cmd.in_sensitive
     private = b""
     if parent is None:
-        template = _template(cmd, None, given)
+        template = _template(tpm, cmd, None, given)
         made = make_primary(tpm, cmd.parent_handle, template, given)
     elif parent.is_derivation_parent:
-        made = _derived(cmd, parent, given)
+        made = _derived(tpm, cmd, parent, given)
     else:
-        template = _template(cmd, parent, given)
+        template = _template(tpm, cmd, parent, given)
         made = _below(parent, *creation.create(template, given, creation.ordinary(tpm)))
         assert made.sensitive is not None
         private = wrapping.protect(parent, made.name, made.public.name_alg, made.sensitive, tpm.random)
@@ -61,10 +61,12 @@ def _below(parent: Object, public: TPMT_PUBLIC, sensitive: TPMT_SENSITIVE) -> Ob
                   qualified_name=qualified_name(parent.qualified_name, public.name_alg, name))
 
 
-def _template(cmd: CreateLoaded, parent: Object | None, given: TPMS_SENSITIVE_CREATE) -> TPMT_PUBLIC:
+def _template(tpm: Tpm, cmd: CreateLoaded, parent: Object | None,
+              given: TPMS_SENSITIVE_CREATE) -> TPMT_PUBLIC:
     """Return the template of a primary (no *parent*) or ordinary object."""
     try:
         template = decode(TPMT_PUBLIC, cmd.in_public)
+        algorithms.check_structure(tpm, template)
     except TpmError as error:
         raise error.parameter(2) from None
     _check_auth(given, template)
@@ -82,13 +84,14 @@ def _check_auth(given: TPMS_SENSITIVE_CREATE, template: TPMT_PUBLIC) -> None:
         raise error.parameter(1) from None
 
 
-def _derived(cmd: CreateLoaded, parent: Object, given: TPMS_SENSITIVE_CREATE) -> Object:
+def _derived(tpm: Tpm, cmd: CreateLoaded, parent: Object, given: TPMS_SENSITIVE_CREATE) -> Object:
     """Return the object that *parent* gives for the label and context of the command.
 
     Those in the template go before those in the sensitive data, each by itself (Part 1, 25.2).
     """
     try:
         found = decode(TPMT_TEMPLATE_DERIVE, cmd.in_public)
+        algorithms.check_structure(tpm, found)
     except TpmError as error:
         raise error.parameter(2) from None
     template = TPMT_PUBLIC(found.type, found.name_alg, found.object_attributes, found.auth_policy,

@@ -174,7 +174,7 @@ def policy_authorize(tpm: Tpm, cmd: PolicyAuthorize) -> Empty:
     # Input Validation
     session = tpm.sessions.get(cmd.policy_session)
     alg = int.from_bytes(cmd.key_sign[:2], "big")
-    if alg not in HASHES:
+    if alg not in HASHES - tpm.platform.left_out:
         raise TpmError(TPM_RC_HASH).parameter(3)
     if len(cmd.key_sign) != 2 + DIGEST_SIZE[alg]:
         raise TpmError(TPM_RC_SIZE).parameter(3)
@@ -234,7 +234,7 @@ def policy_authorize_nv(tpm: Tpm, cmd: PolicyAuthorizeNV) -> Empty:
         alg = int.from_bytes(index.data[:2], "big")
         if len(index.data) < 2:
             raise TpmError(TPM_RC_INSUFFICIENT)
-        if alg not in HASHES:
+        if alg not in HASHES - tpm.platform.left_out:
             raise TpmError(TPM_RC_HASH)
         if len(index.data) < 2 + DIGEST_SIZE[alg]:
             raise TpmError(TPM_RC_INSUFFICIENT)

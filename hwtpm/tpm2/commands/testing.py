@@ -44,7 +44,7 @@ def incremental_self_test(tpm: Tpm, cmd: IncrementalSelfTest) -> IncrementalSelf
     mode begins.  TPM_RC_CANCELED.
     """
     # Input Validation
-    if any(alg not in ALGORITHMS for alg in cmd.to_test):
+    if any(alg not in ALGORITHMS or alg in tpm.platform.left_out for alg in cmd.to_test):
         raise TpmError(TPM_RC_VALUE).parameter(1)
     # Internal Data Update
     _test(tpm, [alg for alg in _untested(tpm) if alg in cmd.to_test])
@@ -72,7 +72,7 @@ def get_test_result(tpm: Tpm, cmd: GetTestResult) -> GetTestResultResponse:
 
 
 def _untested(tpm: Tpm) -> list[int]:
-    return [alg for alg in selftest.TESTS if alg not in tpm.power.tested]
+    return [alg for alg in selftest.TESTS if alg not in tpm.power.tested and alg not in tpm.platform.left_out]
 
 
 def _test(tpm: Tpm, algs: Collection[int]) -> None:

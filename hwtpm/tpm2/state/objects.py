@@ -277,9 +277,10 @@ class Objects(Owner):
         """Unload the transient objects of a hierarchy, and forget the primaries made lately."""
         self.transient = {h: o for h, o in self.transient.items()
                           if o.is_sequence or o.hierarchy != hierarchy}
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """No primary is remembered, nor an answer."""
         self._primaries.clear()
         self.answers.clear()
 
@@ -361,5 +362,5 @@ class Objects(Owner):
 
     def startup(self, start: Start) -> None:
         self.transient.clear()
-        self._forget()
+        self.forget()
 

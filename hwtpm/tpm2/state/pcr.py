@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Annotated, ClassVar, Final, NamedTuple
 
 from hwtpm.crypto import hashes
@@ -212,6 +212,17 @@ class Pcrs(Owner):
         masks = dict(self.allocation)
         for chosen in selections:
             masks[chosen.hash] = int.from_bytes(chosen.pcr_select, "little") & ALL_PCRS
+        return self._checked(masks)
+
+    def plan_without(self, algs: Container[int]) -> dict[int, int]:
+        """Return the allocation of the next power-on without PCRs in the banks of *algs*.
+
+        Raises TPM_RC_PCR as `plan` does.
+        """
+        coming = self._next_allocation or self.allocation
+        return self._checked({alg: 0 if alg in algs else mask for alg, mask in coming.items()})
+
+    def _checked(self, masks: dict[int, int]) -> dict[int, int]:
         for index in (HCRTM_PCR, DRTM_PCR):
             if not any(mask >> index & 1 for mask in masks.values()):
                 raise TpmError(TPM_RC_PCR)
@@ -221,6 +232,11 @@ class Pcrs(Owner):
         """The PCRs have *allocation* from the next power-on."""
         self._next_allocation = allocation
         self.touch()
+
+    def leave_out(self, allocation: dict[int, int]) -> None:
+        """The PCRs have *allocation*, of `plan_without`, from the next power-on, if it is another."""
+        if allocation != (self._next_allocation or self.allocation):
+            self.allocate(allocation)
 
     @property
     def reallocated(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, ClassVar, Final
 
-from hwtpm.tpm2.profile import MAX_CAP_CC
+from hwtpm.tpm2.profile import ALGORITHM_SETS, MAX_CAP_CC
 from hwtpm.tpm2.state.owner import FLAG, Owner, Start
 from hwtpm.tpm2.types import constants as c
 from hwtpm.tpm2.types.base import UINT8, UINT32
@@ -23,6 +23,11 @@ GATED: Final = frozenset({
     c.TPM_CC_SetPrimaryPolicy,
 })
 """The commands that can be made to need physical presence: "+{PP}" in the tables of Part 3."""
+
+
+def left_out(number: int) -> frozenset[int]:
+    """Return the algorithms that the algorithm set *number* does not have."""
+    return frozenset().union(*(algs for bit, algs in ALGORITHM_SETS.items() if number & bit))
 
 
 class _Permanent(Wire):
@@ -45,9 +50,9 @@ class _Live(Wire):
 class Platform(Owner):
     """`gated` are the commands that need physical presence when they are authorized by the platform.
 
-    `algorithm_set` is kept and reported, and selects nothing.  `established` tells that there was a dynamic
-    launch since the platform last reset the bit (TPM_ACCESS, PC Client PTP).  In `read_only` mode commands
-    that change permanent state are refused.
+    `algorithm_set` is a number of TPM2_SetAlgorithmSet, and `left_out` the algorithms that it leaves out.
+    `established` tells that there was a dynamic launch since the platform last reset the bit (TPM_ACCESS, PC
+    Client PTP).  In `read_only` mode commands that change permanent state are refused.
     """
 
     TAG: ClassVar[bytes] = b"plat"
@@ -56,6 +61,7 @@ class Platform(Owner):
         super().__init__()
         self.gated = frozenset({_ALWAYS})
         self.algorithm_set = 0
+        self.left_out: frozenset[int] = frozenset()
         self.established = False
         self.read_only = False
         self.resumable = True  # a TPM Resume may follow: TPM2_SetAlgorithmSet has not been used in this run
@@ -72,9 +78,12 @@ class Platform(Owner):
 
     def select_algorithms(self, number: int) -> None:
         """The algorithm set is *number*; the state of this run cannot be resumed (Part 3, 26.3)."""
-        self.algorithm_set = number
+        self._use(number)
         self.resumable = False
         self.touch()
+
+    def _use(self, number: int) -> None:
+        self.algorithm_set, self.left_out = number, left_out(number)
 
     def establish(self, established: bool) -> None:
         """Set `established`."""
@@ -97,7 +106,8 @@ class Platform(Owner):
         found = decode(_Permanent, state)
         if found.version != _FORMAT:
             raise ValueError(f"platform state of version {found.version}")
-        self.algorithm_set, self.established = found.algorithm_set, bool(found.established)
+        self._use(found.algorithm_set)
+        self.established = bool(found.established)
         self.gated = frozenset(found.gated)
 
     def save_volatile(self) -> bytes:
