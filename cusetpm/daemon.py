@@ -47,10 +47,9 @@ class _Wire:
     """The guest's end of the outer ring; the first command that it takes has the start accepted."""
 
     def __init__(self, kind: Family, front: TpmFront, accept: Callable[[], None]) -> None:
-        self._family, self._shutdown = kind, kind.shutdown_code
+        self._family = kind
         self._execute = front.execute
         self.cancel, self.takes_long = front.cancel, front.takes_long
-        self.shut_down = False  # the last command was an orderly Shutdown
         self._accept: Callable[[], None] | None = accept
 
     def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
@@ -61,9 +60,7 @@ class _Wire:
             except (OSError, StateError, ProtocolError):
                 return self._family.unsaved
             self._accept = None
-        response = self._execute(command, locality, cancelled)
-        self.shut_down = command[6:10] == self._shutdown and not response_code(response)
-        return response
+        return self._execute(command, locality, cancelled)
 
 
 class Device:
@@ -136,12 +133,11 @@ class Device:
 
     def power_off(self, *, orderly: bool = True) -> None:
         """The vTPM has no power; if *orderly*, it was shut down first, by its guest or here."""
-        if orderly and self.running and not self._wire.shut_down:
+        if orderly and self.running and not self.guest.shut_down:
             self._shut_down_first()
         self.guest.power_off()
         if self.manager is not None:
             self.manager.lose()
-        self._wire.shut_down = False
 
     def _shut_down_first(self) -> None:
         code = 0
@@ -156,8 +152,6 @@ class Device:
         """The next `power_on`, if no command comes before, resumes the vTPM as it is now."""
         self.accept()
         self.guest.suspend()
-        # What a shutdown would keep is kept already.
-        self._wire.shut_down = True
 
     def get_state(self, kind: int) -> bytes | None:
         """Return the state of *kind* (PTM_BLOB_TYPE_), None if there is none."""

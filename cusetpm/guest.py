@@ -23,7 +23,7 @@ from cusetpm.trouble import Trouble
 from hwtpm.crypto import aead
 from hwtpm.crypto.errors import AuthenticationFailed
 from hwtpm.errors import ProtocolError, StateError
-from hwtpm.family import Engine, Family
+from hwtpm.family import Engine, Family, response_code
 from hwtpm.slots import Slots
 from manager import protocol
 
@@ -56,6 +56,8 @@ class Guest:
         self._make: Callable[..., Engine] = partial(family.make, entropy, now, seed=seed, primes=primes)
         self._lock = Lock()
         self._cancel = False  # of the command in progress, if it came without a *cancelled*
+        self._executed = 0  # commands
+        self._shut_down_at = -1  # what that was at the last orderly Shutdown or suspension
         self._in_doubt = False  # a save failed half-way: the manager has to say which record is the truth
         self._held = True
         self._given: bytes | None = None  # a permanent state to start from instead of the durable one
@@ -137,6 +139,7 @@ class Guest:
         """The vTPM has no power any more, once the command in progress has ended."""
         with self._lock:
             self.engine = None
+            self._shut_down_at = -1
 
     def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
         """Return the response to *command*; what it changed is durable by then.
@@ -151,13 +154,22 @@ class Guest:
             if self._in_doubt and not self._settle():
                 return self._family.unsaved
             self._cancel = False
+            self._executed += 1
             outcome = engine.execute(command, locality, cancelled or self._cancelled)
             if engine.fault is not None:
                 log.error("vTPM %s is in failure mode", self.uuid, exc_info=engine.fault)
                 engine.fault = None
-            if outcome.dirty and not self._held and not self._stored(engine):
-                return self._family.unsaved
+            if outcome.dirty:
+                if not self._held and not self._stored(engine):
+                    return self._family.unsaved
+                if self._family.shuts_down(command) and not response_code(outcome.response):
+                    self._shut_down_at = self._executed
             return outcome.response
+
+    @property
+    def shut_down(self) -> bool:
+        """Tell whether no command came since `suspend` or a Shutdown, which always changes state."""
+        return self._executed == self._shut_down_at
 
     def cancel(self) -> None:
         """Ask the command in progress to end, if it cannot ask its sender."""
@@ -236,6 +248,8 @@ class Guest:
         """The running state is stored: the next `power_on` goes on from there, if no command comes before."""
         with self._lock:
             self._suspended.store(self._running(), self._ask(protocol.load_hash_key()))
+            # What a shutdown would keep is kept.
+            self._shut_down_at = self._executed
 
     def forget_suspended(self) -> None:
         """No running state is stored."""

@@ -84,10 +84,9 @@ class Family(NamedTuple):
     presence: Callable[[Any, bool], None] | None  # tells its engine of the platform's signal, if that counts
     snapshot_running: Callable[[Any], bytes] | None  # what of its engine goes with power, if it can be had
 
-    @property
-    def shutdown_code(self) -> bytes:
-        """The octets 6 to 9 of a shutdown of any kind, and of no other command."""
-        return self.shutdown[0][6:10]
+    def shuts_down(self, command: bytes) -> bool:
+        """Tell whether *command* is a shutdown of any kind."""
+        return command[6:10] == self.shutdown[0][6:10]
 
 
 def response_code(response: bytes) -> int:
