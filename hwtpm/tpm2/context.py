@@ -18,7 +18,7 @@ from hwtpm.tpm2.state.hierarchy import Hierarchies
 from hwtpm.tpm2.state.lockout import Lockout
 from hwtpm.tpm2.state.nv import NvMemory
 from hwtpm.tpm2.state.objects import Objects
-from hwtpm.tpm2.state.owner import Owner
+from hwtpm.tpm2.state.owner import Changes, Owner
 from hwtpm.tpm2.state.pcr import Pcrs
 from hwtpm.tpm2.state.platform import Platform
 from hwtpm.tpm2.state.power import Power
@@ -51,6 +51,9 @@ class Tpm:
             self.power, self.clock, self.hierarchies, self.lockout, self.pcrs, self.objects, self.sessions,
             self.nv, self.audit, self.platform, self.timers, self.commits,
         )
+        self.changes = Changes()
+        for owner in self.owners:
+            owner.changes = self.changes
         self.physical_presence = False  # set by the platform while somebody is there
         self.locality = 0
         # Tells whether the command in progress has been asked to end.

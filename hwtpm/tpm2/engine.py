@@ -93,15 +93,12 @@ class Engine:
             self.fault = fault
             tpm.power.failed = True
             return Outcome(error_response(TPM_RC_FAILURE), False)
-        return Outcome(response, self.dirty)
+        return Outcome(response, tpm.changes.any)
 
     @property
     def dirty(self) -> bool:
         """Tell whether permanent state has changed since the last snapshot."""
-        for owner in self.tpm.owners:  # noqa: SIM110 - this way half as dear, and every command asks
-            if owner.dirty:
-                return True
-        return False
+        return self.tpm.changes.any
 
     def hash_start(self) -> None:
         """The platform starts to measure what it launches (_TPM_Hash_Start)."""
@@ -142,6 +139,7 @@ class Engine:
         for owner in self.tpm.owners:
             if owner.dirty:
                 owner.stored()
+        self.tpm.changes.any = False
         return snapshot
 
     def _permanent(self) -> bytes:
@@ -200,5 +198,6 @@ class Engine:
                 owner.dirty = False
         except (TpmError, ValueError) as error:
             raise StateError(f"the TPM state is damaged: {error}") from error
+        tpm.changes.any = False
         if tpm is self.tpm:
             self._sections = sections

@@ -20,6 +20,18 @@ FLAG = Annotated[bool, Int("B", allowed=(0, 1))]
 """Whether something is so, as one octet."""
 
 
+class Changes:
+    """Whether permanent state has changed since it was stored: one for all owners of a TPM.
+
+    Every command asks, and asking each owner would take as long as a small command's decoding.
+    """
+
+    __slots__ = ("any",)
+
+    def __init__(self) -> None:
+        self.any = False
+
+
 class Owner:
     """One owner of state.
 
@@ -35,10 +47,11 @@ class Owner:
 
     def __init__(self) -> None:
         self.dirty = False
+        self.changes = Changes()
 
     def touch(self) -> None:
         """Permanent state has changed and must be stored before the response leaves."""
-        self.dirty = True
+        self.dirty = self.changes.any = True
 
     def stored(self) -> None:
         """What `save` gave last is stored."""
