@@ -84,7 +84,7 @@ def present(tpm: Tpm, handle: int, number: int) -> None:
         if handle in _HIERARCHIES:
             if not tpm.hierarchies.enabled(handle):
                 raise TpmError(TPM_RC_HIERARCHY).handle(number)
-        elif handle not in _ALWAYS_PRESENT and handle not in tpm.timers:
+        elif handle not in _ALWAYS_PRESENT and handle not in tpm.timers.HANDLES:
             raise TpmError(TPM_RC_VALUE).handle(number)
         return
     try:
@@ -141,7 +141,7 @@ def auth_value(tpm: Tpm, handle: int) -> bytes:
         return tpm.pcrs.auth(handle)
     if handle == TPM_RH_NULL:
         return b""
-    if handle in tpm.timers:
+    if handle in tpm.timers.HANDLES:
         handle = TPM_RH_PLATFORM
     return tpm.hierarchies.auth(handle)
 
@@ -160,7 +160,7 @@ def policy(tpm: Tpm, handle: int) -> tuple[int, bytes]:
         return index.name_alg, index.auth_policy
     if kind == TPM_HT_PCR:
         return tpm.pcrs.policy(handle)
-    if handle in tpm.timers:
+    if handle in tpm.timers.HANDLES:
         return tpm.timers.policy(handle)
     return tpm.hierarchies.policy(handle)
 
@@ -221,7 +221,7 @@ def auth_value_usable(tpm: Tpm, handle: int, role: str, code: int) -> bool:
         wanted = TPMA_NV_AUTHWRITE if code in _NV_WRITES else TPMA_NV_AUTHREAD
         return tpm.nv.get(handle).auth_usable(wanted)
     # The authValue of a timer is that of the platform (Part 1, 40.2).
-    return handle not in tpm.timers or tpm.hierarchies.enabled(TPM_RH_PLATFORM)
+    return handle not in tpm.timers.HANDLES or tpm.hierarchies.enabled(TPM_RH_PLATFORM)
 
 
 def policy_usable(tpm: Tpm, handle: int, role: str, code: int) -> bool:

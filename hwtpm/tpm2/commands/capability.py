@@ -227,7 +227,7 @@ def _handles(tpm: Tpm, first: int) -> Iterable[int]:
     if kind == TPM_HT_NV_INDEX:
         found: Iterable[int] = tpm.nv.handles()
     elif kind == TPM_HT_PERMANENT:
-        found = (*_PERMANENT_HANDLES, *tpm.timers.handles())
+        found = (*_PERMANENT_HANDLES, *tpm.timers.HANDLES)
     elif kind == TPM_HT_TRANSIENT:
         found = sorted(tpm.objects.transient)
     elif kind == TPM_HT_PERSISTENT:
@@ -380,13 +380,13 @@ def _policies(tpm: Tpm, first: int) -> Iterable[TPMS_TAGGED_POLICY]:
     if first >> HR_SHIFT != TPM_HT_PERMANENT:
         raise TpmError(c.TPM_RC_VALUE).parameter(2)
     return [TPMS_TAGGED_POLICY(handle, TPMT_HA(*entity.policy(tpm, handle)))
-            for handle in (*_WITH_POLICY, *tpm.timers.handles()) if handle >= first]
+            for handle in (*_WITH_POLICY, *tpm.timers.HANDLES) if handle >= first]
 
 
 def _timers(tpm: Tpm, first: int) -> Iterable[TPMS_ACT_DATA]:
     if not TPM_RH_ACT_0 <= first <= TPM_RH_ACT_F:
         raise TpmError(c.TPM_RC_VALUE).parameter(2)
-    return [tpm.timers.data(handle) for handle in tpm.timers.handles() if handle >= first]
+    return [tpm.timers.data(handle) for handle in tpm.timers.HANDLES if handle >= first]
 
 
 _GROUPS: Final[dict[int, tuple[Callable[[Tpm, int], Iterable[Any]], int]]] = {

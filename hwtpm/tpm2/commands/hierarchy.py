@@ -73,7 +73,7 @@ def set_primary_policy(tpm: Tpm, cmd: SetPrimaryPolicy) -> Empty:
     if len(cmd.auth_policy) != size:
         raise TpmError(TPM_RC_SIZE).parameter(1)
     # Internal Data Update
-    owner = tpm.timers if cmd.auth_handle in tpm.timers else tpm.hierarchies
+    owner = tpm.timers if cmd.auth_handle in tpm.timers.HANDLES else tpm.hierarchies
     owner.set_policy(cmd.auth_handle, cmd.hash_alg, cmd.auth_policy)
     # Command Output
     return Empty()

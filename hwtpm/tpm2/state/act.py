@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, ClassVar, Final
 
 from hwtpm.tpm2.profile import ACT_COUNT, MAX_DIGEST_SIZE
@@ -130,15 +129,13 @@ class Timers(Owner):
     """ACT_COUNT timers from TPM_RH_ACT_0 on; nothing of them is permanent, a TPM Resume keeps them."""
 
     TAG: ClassVar[bytes] = b"acts"
+    HANDLES: ClassVar[range] = range(TPM_RH_ACT_0, TPM_RH_ACT_0 + ACT_COUNT)
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
         self._timers = [_Timer(clock) for _ in range(ACT_COUNT)]
         self._kept = b""  # what save_volatile gives until something but the passage of time changes
-
-    def __contains__(self, handle: int) -> bool:
-        return 0 <= handle - TPM_RH_ACT_0 < ACT_COUNT
 
     def _get(self, handle: int) -> _Timer:
         return self._timers[handle - TPM_RH_ACT_0]
@@ -147,10 +144,6 @@ class Timers(Owner):
         """Return handle, seconds left and TPMA_ACT of the timer."""
         timer = self._get(handle)
         return TPMS_ACT_DATA(handle, timer.remaining, timer.attributes())
-
-    def handles(self) -> Iterable[int]:
-        """Return the handles of all timers in ascending order."""
-        return range(TPM_RH_ACT_0, TPM_RH_ACT_0 + ACT_COUNT)
 
     def signaled(self, handle: int) -> bool:
         """Tell whether the timer has counted down to zero."""
