@@ -104,7 +104,7 @@ class Plan:
                  memory: Memory | None = None) -> None:
         response = response_of(request)
         area = handle_area(request)
-        self.run = run
+        self.run = _cancellable(run) if request.LONG else run
         self.memory = memory
         self.request = request
         self.handle_count = len(area)
@@ -120,6 +120,16 @@ class Plan:
         self.decryptable = first_is_sized(request)
         self.encryptable = first_is_sized(response)
         self.no_sessions = request.NO_SESSIONS
+
+
+def _cancellable(run: Callable[[Tpm, Any], Any]) -> Callable[[Tpm, Any], Any]:
+    """Return *run* that does not begin when the command has been asked to end; it asks again on its way."""
+
+    def unless_cancelled(tpm: Tpm, cmd: Any) -> Any:
+        tpm.check_cancel()
+        return run(tpm, cmd)
+
+    return unless_cancelled
 
 
 COMMANDS: dict[int, Entry] = {}
