@@ -190,10 +190,10 @@ def test_storage_proof_changes_the_seed_of_an_endorsement_primary_only() -> None
 
 def test_prime_search_can_be_cancelled() -> None:
     machine = started()
+    parent = primary(machine, storage()).object_handle
     machine.cancelled = lambda: True
     with refused(TPM_RC_CANCELED):
         primary(machine, rsa())
-    parent = primary(machine, storage()).object_handle
     with refused(TPM_RC_CANCELED):
         child(machine, parent, rsa())
     assert list(machine.tpm.objects.transient) == [parent]
