@@ -30,10 +30,10 @@ from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.family import Family, family, response_code
 from hwtpm.tis.driver import Driver
 from hwtpm.tis.mmio import ModelWindow
-from hwtpm.tpm2.requests.startup import Startup
-from hwtpm.tpm2.types.constants import TPM_SU_CLEAR
 from manager.manager import Manager
 from manager.protocol import Endpoint
+from manager.sealing import SealingChip
+from manager.sealing20 import Chip20
 
 log = logging.getLogger(__name__)
 
@@ -192,11 +192,25 @@ class Device:
         self.inner.close()
 
 
+def _sealing(chip: str, driver: Driver) -> SealingChip:
+    """Return the chip of that family behind *driver*, as the manager sees it."""
+    def execute(command: bytes) -> bytes:
+        return driver.execute(command, MANAGER_LOCALITY)
+
+    if chip == "1.2":  # its client is imported for that only
+        from hwtpm.client12 import Client as Client12
+        from manager.sealing12 import Chip12
+
+        return Chip12(Client12(execute, os.urandom), os.urandom, MANAGER_LOCALITY)
+    return Chip20(Client(execute, os.urandom), os.urandom)
+
+
 class System:
     """Chip, manager and vTPMs of one state directory, running.
 
-    *now* gives milliseconds that never go back; *scratch* is where temporary files may lie.  Raises
-    StateError, one line for people, when the directory cannot be used, and OSError from the file system.
+    *chip* is the family of the chip.  *now* gives milliseconds that never go back; *scratch* is where
+    temporary files may lie.  Raises StateError, one line for people, when the directory cannot be used, and
+    OSError from the file system.
 
     A start works in memory until a device is accepted (docs/adr/0008-a-start-that-is-refused.md).  Only a
     directory without a complete store of the manager is written to before, and if it was empty, `close` makes
@@ -204,7 +218,7 @@ class System:
     """
 
     def __init__(self, path: Path, now: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000, *,
-                 scratch: Path | None = None) -> None:
+                 scratch: Path | None = None, chip: str = "2.0") -> None:
         self._now = now
         self._host = Host()
         self._devices: list[Device] = []
@@ -215,15 +229,17 @@ class System:
             stack.callback(self._primes.close)
             self.state = StateDirectory(path)
             stack.callback(self.state.close)
-            self.chip = Chip(self.state.chip, os.urandom, now, held=True)
+            kind = family(chip)
+            self.chip = Chip(self.state.chip, os.urandom, now, kind=kind, held=True, primes=self._primes.take)
             stack.callback(self.chip.close)
             self.window = ModelWindow(self.chip.tis)
             driver = Driver(self.window, clock=time.monotonic, sleep=time.sleep)
             driver.probe()
             # Firmware starts the chip, from locality 0, before anybody else reaches it.
-            Client(driver.execute, os.urandom).run(Startup(TPM_SU_CLEAR))
-            client = Client(lambda command: driver.execute(command, MANAGER_LOCALITY), os.urandom)
-            self.manager = Manager(self.state.manager, client, os.urandom, now=now,
+            code = response_code(driver.execute(kind.startup["clear"]))
+            if code:
+                raise TpmError(code)
+            self.manager = Manager(self.state.manager, _sealing(chip, driver), os.urandom, now=now,
                                    interval=COUNT_INTERVAL_MS, held=True, scratch=scratch)
             stack.callback(self.manager.close, self._not_counted)
             if self.manager.new:

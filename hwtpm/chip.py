@@ -1,4 +1,4 @@
-"""The hardware TPM: a TPM 2.0 engine behind TIS registers, with its own NV file."""
+"""The hardware TPM: an engine of either family behind TIS registers, with its own NV file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from struct import Struct
 from threading import Lock
 
 from hwtpm.errors import StateError
+from hwtpm.family import Family, family
 from hwtpm.slots import Slots
 from hwtpm.tis.fifo import Tis
-from hwtpm.tpm2.dispatch import error_response
-from hwtpm.tpm2.engine import Engine
-from hwtpm.tpm2.types.constants import TPM_RC_NV_UNAVAILABLE
+from hwtpm.tis.registers import TPM_FAMILY_1_2, TPM_FAMILY_2_0
 
 _RECORD = Struct(">Q32s")  # sequence number, SHA-256 of number and snapshot
 
@@ -22,20 +21,26 @@ class Chip:
     """A chip that has power: `tis` is its register model.
 
     *path* names the NV file (two slots, ``PATH.0`` and ``PATH.1``); a chip without one is manufactured.
-    *entropy* and *now* are those of `Engine`.  What a command changes in NV is on the device before its
-    response can be read.  Raises StateError if the NV file is not one that this version can read.
+    *kind* is its family, TPM 2.0 unless given.  *entropy*, *now* and *primes* are those of its engine.  What
+    a command changes in NV is on the device before its response can be read.  Raises StateError if the NV
+    file is not one that this version can read.
 
     A chip that is *held* writes nothing before `release`: until then power can go as if it had never come.
     """
 
     def __init__(self, path: Path, entropy: Callable[[int], bytes], now: Callable[[], int], *,
-                 held: bool = False) -> None:
+                 kind: Family | None = None, held: bool = False,
+                 primes: Callable[[int, int], tuple[int, int] | None] | None = None) -> None:
+        self.kind = kind or family("2.0")
         self.saves = 0  # NV writes since power-on, without those of the manufacture
         self.failure: OSError | None = None  # why NV could not be written last, of which commands say little
         self._slots = Slots(path)
         try:
             self._sequence, self._durable = _newest(self._slots)
-            self.engine = Engine(entropy, now, self._durable)
+            try:
+                self.engine = self.kind.make(entropy, now, self._durable, primes=primes)
+            except StateError as error:
+                raise StateError(f"{path}: {error}") from None
             self._held = held
             if not held:
                 self._manufactured()
@@ -46,6 +51,7 @@ class Chip:
         self.tis = Tis(
             self._execute, hash_start=self.engine.hash_start, hash_data=self.engine.hash_data,
             hash_end=self._hash_end, established=self.engine.established, on_established=self._establish,
+            family=TPM_FAMILY_1_2 if self.kind.name == "1.2" else TPM_FAMILY_2_0,
         )
 
     def release(self) -> None:
@@ -67,7 +73,7 @@ class Chip:
         with self._lock:
             outcome = self.engine.execute(command, locality, self.tis.cancelled)
             if not self._stored():
-                return error_response(TPM_RC_NV_UNAVAILABLE)
+                return self.kind.unsaved
             return outcome.response
 
     def _hash_end(self) -> None:

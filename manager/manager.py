@@ -16,14 +16,12 @@ from threading import Lock
 from typing import Final
 from uuid import UUID
 
-from hwtpm.client import Client
 from hwtpm.crypto import aead
 from hwtpm.crypto.errors import AuthenticationFailed
 from hwtpm.errors import ProtocolError, StateError, TpmError
-from manager import sealing
 from manager.keys import Digest, Keys
 from manager.model import Identity, Row
-from manager.sealing import Sealer
+from manager.sealing import Conversation, SealingChip
 from manager.store import Store, copied
 
 log = logging.getLogger(__name__)
@@ -35,9 +33,9 @@ _ROOT_SIZE = 32
 
 
 class Manager:
-    """The manager of the store at *store_path* and of the chip behind *client*; safe to use from any thread.
+    """The manager of the store at *store_path* and of *chip*; safe to use from any thread.
 
-    A store that is not there is made, its root key sealed to *pcrs*, a bit map of the SHA-256 bank.
+    A store that is not there is made, its root key sealed to *pcrs*, a bit map.
     *entropy* gives random octets.  Raises StateError, one line for people that begins with the path, when
     store and chip do not agree or one of them cannot be used; nothing is destroyed then.  OSError as the
     file system gives it.
@@ -50,7 +48,7 @@ class Manager:
     refused once it is that old.  With an interval of zero every save is counted.
     """
 
-    def __init__(self, store_path: Path, client: Client, entropy: Callable[[int], bytes],
+    def __init__(self, store_path: Path, chip: SealingChip, entropy: Callable[[int], bytes],
                  pcrs: bytes = DEFAULT_PCRS, *, now: Callable[[], int] = lambda: 0,
                  interval: int = 0, held: bool = False, scratch: Path | None = None) -> None:
         self.saves = 0  # that are durable
@@ -58,7 +56,7 @@ class Manager:
         self._path, self._pcrs = store_path, pcrs
         self._held = True
         self._store: Store
-        self._client, self._entropy = client, entropy
+        self._chip, self._entropy = chip, entropy
         self._lock = Lock()
         self._rows: dict[bytes, Row] = {}
         self._digest = Digest()
@@ -81,7 +79,7 @@ class Manager:
             self._store = Store(self._path)
             try:
                 if self.new:
-                    with Sealer(self._client, self._entropy, None) as chip:
+                    with self._chip.conversation(None) as chip:
                         self._initialise(chip)
             except BaseException:
                 self._store.close()
@@ -165,7 +163,7 @@ class Manager:
         if store is None or root is None:
             self.new = True
             return
-        with Sealer(self._client, self._entropy, root.parent) as chip:
+        with self._chip.conversation(root.parent) as chip:
             self._parent = chip.name
             identity = store.identity()
             if identity is None:
@@ -173,37 +171,31 @@ class Manager:
             self._counter, self._keys = identity.counter, Keys(chip.unseal(root), identity)
             self._reconcile(chip, store)
 
-    def _initialise(self, chip: Sealer) -> None:
+    def _initialise(self, chip: Conversation) -> None:
         """The store is complete, and empty; until the last step, it can be done again."""
         self._parent = chip.name
         identity = self._store.identity()
         if identity is None:
-            identity = Identity(self._entropy(16), self._free_index())
+            identity = Identity(self._entropy(16), self._chip.new_counter())
             self._store.begin(identity)
-        elif sealing.index_exists(self._client, identity.counter):
-            # A first use that was cut short has defined it; no other store has this handle.
-            sealing.undefine(self._client, identity.counter)
+        elif self._chip.has_counter(identity.counter):
+            # A first use that was cut short has defined it; no other store has this number.
+            self._chip.undefine_counter(identity.counter)
         root = self._entropy(_ROOT_SIZE)
         self._counter, self._keys = identity.counter, Keys(root, identity)
         sealed = chip.seal(root, self._pcrs)
-        sealing.define_counter(self._client, self._counter, self._keys.counter_auth)
+        self._chip.define_counter(self._counter, self._keys.counter_auth)
         self._epoch = chip.counter(self._counter, self._keys.counter_auth)
         mark = self._keys.mark(self._epoch, self._digest, self._entropy(aead.NONCE_SIZE))
         self._store.complete(sealed, mark)
 
-    def _free_index(self) -> int:
-        while True:
-            index = sealing.COUNTER_FIRST + int.from_bytes(self._entropy(4), "big") % sealing.COUNTER_RANGE
-            if not sealing.index_exists(self._client, index):
-                return index
-
     def _settle(self) -> None:
         """Memory, store and chip agree; a save that failed half-way has succeeded or never was."""
         if self._in_doubt:
-            with Sealer(self._client, self._entropy, self._parent) as chip:
+            with self._chip.conversation(self._parent) as chip:
                 self._reconcile(chip, self._store)
 
-    def _reconcile(self, chip: Sealer, store: Store) -> None:
+    def _reconcile(self, chip: Conversation, store: Store) -> None:
         """*store* has been read and believed, and its epoch is the chip's count."""
         mark, rows = store.read()
         digest = self._keys.digest_of(rows)
@@ -213,7 +205,7 @@ class Manager:
             raise StateError("damaged, or rows of it were changed; put the newest copy back") from None
         count = chip.counter(self._counter, self._keys.counter_auth)
         if mark.epoch == count + 1:
-            sealing.increment(self._client, self._counter, self._keys.counter_auth)
+            self._chip.increment(self._counter, self._keys.counter_auth)
         elif mark.epoch < count:
             raise StateError(f"an old copy of the store was put back: it is at save {mark.epoch}, the chip "
                              f"has counted {count}; put the newest copy back")
@@ -226,7 +218,7 @@ class Manager:
     def _advance(self, uuid: bytes | None = None, row: Row | None = None) -> None:
         """The next epoch, with *row* as that of *uuid* if given, is durable, and counted by the chip."""
         self._commit(self._epoch + 1, uuid, row)
-        sealing.increment(self._client, self._counter, self._keys.counter_auth)
+        self._chip.increment(self._counter, self._keys.counter_auth)
         self._in_doubt = self._burn = self._uncounted = False
         self._counted = self._now()
 

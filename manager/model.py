@@ -17,10 +17,10 @@ class Identity(NamedTuple):
 
 
 class SealedRoot(NamedTuple):
-    """The root key as a sealed data object of the chip.
+    """The root key as the chip has sealed it to the PCRs of the bit map *pcrs*.
 
-    *parent* is the Name of the storage key that wraps it, *pcrs* the bit map of PCRs of the SHA-256 bank that
-    its policy names (Part 2, 10.5.2), *public* and *private* the object's areas in wire format.
+    *parent* names the storage key that wraps it: its Name, or the SHA-256 of the SRK's TPM_PUBKEY.  *public*
+    and *private* are the areas of a TPM 2.0's sealed data object; a TPM_STORED_DATA is all in *private*.
     """
 
     parent: bytes
@@ -41,3 +41,8 @@ class Mark(NamedTuple):
 
     epoch: int
     sealed: bytes
+
+
+def pcr_list(pcrs: bytes) -> str:
+    """Return the numbers of the PCRs in the bit map, for people."""
+    return ", ".join(str(8 * i + bit) for i, octet in enumerate(pcrs) for bit in range(8) if octet >> bit & 1)

@@ -1,269 +1,53 @@
-"""What the manager asks of the chip: to seal the root key to PCRs, and to count saves.
-
-The storage key is a primary of the owner hierarchy, made anew from the chip's seed each time, so nothing of
-it is stored.  The root key is a sealed data object below it whose policy is PolicyPCR.  A session salted to
-the storage key encrypts the root key on its way and authenticates the value of the counter, so that neither
-can be read or forged between the manager and the chip.
-"""
+"""What the manager asks of a chip, whatever its family: to seal the root key to PCRs, and to count saves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from types import TracebackType
-from typing import Final
+from contextlib import AbstractContextManager
+from typing import Protocol
 
-from hwtpm.client import Client, Password, Session
-from hwtpm.crypto import ecc, hashes, kdf
-from hwtpm.errors import ProtocolError, StateError, TpmError
-from hwtpm.tpm2.requests.context import FlushContext
-from hwtpm.tpm2.requests.hierarchy import CreatePrimary
-from hwtpm.tpm2.requests.nv import NVDefineSpace, NVIncrement, NVRead, NVReadPublic, NVUndefineSpace
-from hwtpm.tpm2.requests.object import Create, Load, Unseal
-from hwtpm.tpm2.requests.policy import PolicyGetDigest, PolicyPCR
-from hwtpm.tpm2.types.algorithms import (
-    TPMS_ECC_POINT,
-    TPMS_SENSITIVE_CREATE,
-    TPMT_ECC_SCHEME,
-    TPMT_KDF_SCHEME,
-    TPMT_KEYEDHASH_SCHEME,
-    TPMT_SYM_DEF,
-    TPMT_SYM_DEF_OBJECT,
-)
-from hwtpm.tpm2.types.attributes import (
-    TPM_NT_COUNTER,
-    TPMA_NV_AUTHREAD,
-    TPMA_NV_AUTHWRITE,
-    TPMA_NV_NO_DA,
-    TPMA_NV_TPM_NT_SHIFT,
-    TPMA_NV_WRITTEN,
-    TPMA_OBJECT_ADMINWITHPOLICY,
-    TPMA_OBJECT_DECRYPT,
-    TPMA_OBJECT_FIXEDPARENT,
-    TPMA_OBJECT_FIXEDTPM,
-    TPMA_OBJECT_NODA,
-    TPMA_OBJECT_RESTRICTED,
-    TPMA_OBJECT_SENSITIVEDATAORIGIN,
-    TPMA_OBJECT_USERWITHAUTH,
-    TPMA_SESSION_CONTINUESESSION,
-    TPMA_SESSION_DECRYPT,
-    TPMA_SESSION_ENCRYPT,
-)
-from hwtpm.tpm2.types.constants import (
-    RC_FMT1,
-    TPM_ALG_AES,
-    TPM_ALG_CFB,
-    TPM_ALG_ECC,
-    TPM_ALG_KEYEDHASH,
-    TPM_ALG_NULL,
-    TPM_ALG_SHA256,
-    TPM_ECC_NIST_P256,
-    TPM_RC_BAD_AUTH,
-    TPM_RC_HANDLE,
-    TPM_RC_POLICY_FAIL,
-    TPM_SE_POLICY,
-    TPM_SE_TRIAL,
-)
-from hwtpm.tpm2.types.handles import TPM_RH_OWNER
-from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
-from hwtpm.tpm2.types.objects import TPMS_ECC_PARMS, TPMS_KEYEDHASH_PARMS, TPMT_PUBLIC
-from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION
-from hwtpm.wire import decode, encode
 from manager.model import SealedRoot
 
-COUNTER_FIRST: Final = 0x01800000
-COUNTER_RANGE: Final = 0x00400000
-"""The NV handles that are the owner's to give out (TCG Registry of Reserved TPM 2.0 Handles)."""
 
-_OWNER: Final = Password()
-_COUNTER_SIZE: Final = 8
-_COUNTER_ATTRIBUTES: Final = (
-    TPM_NT_COUNTER << TPMA_NV_TPM_NT_SHIFT | TPMA_NV_AUTHWRITE | TPMA_NV_AUTHREAD | TPMA_NV_NO_DA)
-_NAME_ALG: Final = TPM_ALG_SHA256.to_bytes(2, "big")
+class Conversation(Protocol):
+    """A conversation that nobody between the manager and the chip can read or forge.
 
-
-def _storage_template() -> TPMT_PUBLIC:
-    """Return the template of the storage key: ECC P-256, with AES-128-CFB for its children."""
-    return TPMT_PUBLIC(
-        TPM_ALG_ECC, TPM_ALG_SHA256,
-        TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN
-        | TPMA_OBJECT_USERWITHAUTH | TPMA_OBJECT_NODA | TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT,
-        b"",
-        TPMS_ECC_PARMS(TPMT_SYM_DEF_OBJECT(TPM_ALG_AES, 128, TPM_ALG_CFB), TPMT_ECC_SCHEME(TPM_ALG_NULL),
-                       TPM_ECC_NIST_P256, TPMT_KDF_SCHEME(TPM_ALG_NULL)),
-        TPMS_ECC_POINT(b"", b""))
-
-
-class Sealer:
-    """A conversation with the chip: a context manager with the storage key loaded and a salted session.
-
-    *parent* is the Name that the storage key has to have, if it is known already.  Entering raises
-    StateError, one line for people, if this is another chip; every method raises TpmError, ProtocolError or
-    OSError as the client does.  The chip has nothing of it loaded any more after leaving.
+    Every method raises TpmError, ProtocolError or OSError as the chip's client does.
     """
 
-    def __init__(self, client: Client, entropy: Callable[[int], bytes], parent: bytes | None) -> None:
-        self._client, self._entropy = client, entropy
-        self._parent = parent
-        self._loaded: list[int] = []
-        self._key = 0
-        self._session: Session
-        self.name = b""
-
-    def __enter__(self) -> Sealer:
-        try:
-            self._start()
-        except BaseException:
-            self._flush(suppressed=True)
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self._flush(suppressed=error is not None)
+    name: bytes
+    """Names the storage key of this chip."""
 
     def seal(self, secret: bytes, pcrs: bytes) -> SealedRoot:
-        """Return *secret*, at most 128 octets, sealed to the values that *pcrs* have now."""
-        trial = self._client.start_session(TPM_SE_TRIAL)
-        self._loaded.append(trial.handle)
-        self._client.run(PolicyPCR(trial.handle, b"", _selection(pcrs)))
-        policy = self._client.run(PolicyGetDigest(trial.handle)).policy_digest
-        template = TPMT_PUBLIC(
-            TPM_ALG_KEYEDHASH, TPM_ALG_SHA256,
-            TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_ADMINWITHPOLICY | TPMA_OBJECT_NODA,
-            policy, TPMS_KEYEDHASH_PARMS(TPMT_KEYEDHASH_SCHEME(TPM_ALG_NULL)), b"")
-        created = self._client.run(
-            Create(self._key, TPMS_SENSITIVE_CREATE(b"", secret), template, b"", []),
-            self._secured(TPMA_SESSION_DECRYPT))
-        return SealedRoot(self.name, pcrs, encode(created.out_public), created.out_private)
+        """Return *secret*, 32 octets, sealed to the values that *pcrs*, a bit map, have now."""
 
     def unseal(self, sealed: SealedRoot) -> bytes:
         """Return what was sealed; StateError, one line for people, if the chip does not give it back."""
-        try:
-            public = decode(TPMT_PUBLIC, sealed.public)
-            loaded = self._client.run(Load(self._key, sealed.private, public), self._secured(0))
-        except TpmError as error:
-            raise StateError(f"damaged: the chip does not load the sealed root key ({error})") from None
-        self._loaded.append(loaded.object_handle)
-        self._client.names[loaded.object_handle] = loaded.name
-        policy = self._client.start_session(TPM_SE_POLICY)
-        self._loaded.append(policy.handle)
-        try:
-            self._client.run(PolicyPCR(policy.handle, b"", _selection(sealed.pcrs)))
-            unsealed = self._client.run(
-                Unseal(loaded.object_handle), policy, self._secured(TPMA_SESSION_ENCRYPT))
-        except TpmError as error:
-            if _base(error) != TPM_RC_POLICY_FAIL:
-                raise
-            raise StateError(f"the chip does not unseal the root key: its PCRs ({_list(sealed.pcrs)}) have "
-                             f"changed; start the machine as it was when the store was made") from None
-        return unsealed.out_data
 
-    def counter(self, index: int, auth: bytes) -> int:
-        """Return the value of the counter at NV handle *index*, authenticated; StateError without one."""
-        self._client.names[index] = _NAME_ALG + hashes.digest(
-            TPM_ALG_SHA256, encode(_counter_public(index, _COUNTER_ATTRIBUTES | TPMA_NV_WRITTEN)))
-        session = self._secured(0)
-        session.auth = auth
-        try:
-            found = self._client.run(NVRead(index, index, _COUNTER_SIZE, 0), session).data
-        except TpmError as error:
-            if _base(error) != TPM_RC_HANDLE:
-                raise
-            raise StateError(f"the chip has no counter at NV handle 0x{index:08x}; put the chip's NV back "
-                             f"that belongs to this store") from None
-        finally:
-            session.auth = b""
-        return int.from_bytes(found, "big")
-
-    def _start(self) -> None:
-        try:
-            created = self._client.run(
-                CreatePrimary(TPM_RH_OWNER, TPMS_SENSITIVE_CREATE(b"", b""), _storage_template(), b"", []),
-                _OWNER)
-        except TpmError as error:
-            if _base(error) != TPM_RC_BAD_AUTH:
-                raise
-            raise StateError("the chip has an owner password; remove it (tpm2_changeauth -c owner)") from None
-        self._key = created.object_handle
-        self._loaded.append(self._key)
-        public = created.out_public
-        self.name = _NAME_ALG + hashes.digest(TPM_ALG_SHA256, encode(public))
-        if self._parent is not None and self._parent != self.name:
-            raise StateError("the root key is sealed to another chip, or this chip was cleared; put the "
-                             "chip's NV back that belongs to this store")
-        self._client.names[self._key] = self.name
-        point = public.unique
-        if not isinstance(point, TPMS_ECC_POINT):
-            raise ProtocolError("the chip made a primary of another type than was asked for")
-        # The salt is shared by ECDH with a key used once (Part 1, 44.7).
-        curve = ecc.curve(TPM_ECC_NIST_P256)
-        ours = ecc.EccPrivate(curve.id, ecc.scalar_from(curve.id, self._entropy(curve.scalar_seed_size)))
-        x, y = ours.public
-        shared = ours.shared_x(point.x, point.y)
-        salt = kdf.kdfe(TPM_ALG_SHA256, shared, b"SECRET", x, point.x.rjust(curve.field_size, b"\0"), 256)
-        self._session = self._client.start_session(
-            symmetric_definition=TPMT_SYM_DEF(TPM_ALG_AES, 128, TPM_ALG_CFB), tpm_key=self._key, salt=salt,
-            encrypted_salt=encode(TPMS_ECC_POINT(x, y)))
-        self._loaded.append(self._session.handle)
-
-    def _secured(self, attributes: int) -> Session:
-        """Return the salted session with these attributes for the next command."""
-        self._session.attributes = TPMA_SESSION_CONTINUESESSION | attributes
-        return self._session
-
-    def _flush(self, suppressed: bool) -> None:
-        while self._loaded:
-            handle = self._loaded.pop()
-            self._client.names.pop(handle, None)
-            # When something else went wrong before, that is what the caller has to hear of.
-            with suppress(*(TpmError, ProtocolError, OSError) if suppressed else ()):
-                self._client.run(FlushContext(handle))
+    def counter(self, number: int, auth: bytes) -> int:
+        """Return the value of the counter *number*, authenticated; StateError without one."""
 
 
-def index_exists(client: Client, index: int) -> bool:
-    """Tell whether the chip has an NV Index with the handle *index*."""
-    try:
-        client.run(NVReadPublic(index))
-    except TpmError as error:
-        if _base(error) != TPM_RC_HANDLE:
-            raise
-        return False
-    return True
+class SealingChip(Protocol):
+    """A chip.  Counters have numbers of 32 bits, which the manager keeps, and a secret of their own."""
 
+    def conversation(self, parent: bytes | None) -> AbstractContextManager[Conversation]:
+        """Return a conversation; *parent* is the name that the storage key has to have, if known already.
 
-def define_counter(client: Client, index: int, auth: bytes) -> None:
-    """A new counter is at the free NV handle *index*, higher than any before it (Part 3, 31.8)."""
-    client.run(NVDefineSpace(TPM_RH_OWNER, auth, _counter_public(index, _COUNTER_ATTRIBUTES)), _OWNER)
-    increment(client, index, auth)
+        Entering raises StateError, one line for people, if this is another chip, and otherwise as the methods
+        do.  After leaving, the chip has nothing of it loaded any more.
+        """
 
+    def new_counter(self) -> int:
+        """Return a number that no counter has."""
 
-def undefine(client: Client, index: int) -> None:
-    """The NV Index is gone."""
-    client.run(NVUndefineSpace(TPM_RH_OWNER, index), _OWNER)
+    def has_counter(self, number: int) -> bool:
+        """Tell whether there is a counter *number*."""
 
+    def define_counter(self, number: int, auth: bytes) -> None:
+        """There is a new counter, higher than any that the chip had before it."""
 
-def increment(client: Client, index: int, auth: bytes) -> None:
-    """The counter is one higher, durably.
+    def undefine_counter(self, number: int) -> None:
+        """The counter is gone."""
 
-    The password goes to the chip in the clear: who sees it can count on, which makes the store unusable, as
-    he could by other means; he cannot count back.
-    """
-    client.run(NVIncrement(index, index), Password(auth))
-
-
-def _counter_public(index: int, attributes: int) -> TPMS_NV_PUBLIC:
-    return TPMS_NV_PUBLIC(index, TPM_ALG_SHA256, attributes, b"", _COUNTER_SIZE)
-
-
-def _selection(pcrs: bytes) -> list[TPMS_PCR_SELECTION]:
-    return [TPMS_PCR_SELECTION(TPM_ALG_SHA256, pcrs)]
-
-
-def _list(pcrs: bytes) -> str:
-    return ", ".join(str(8 * i + bit) for i, octet in enumerate(pcrs) for bit in range(8) if octet >> bit & 1)
-
-
-def _base(error: TpmError) -> int:
-    """Return the response code without the number of the handle, session or parameter (Part 2, 6.6.2)."""
-    return error.rc & 0xBF if error.rc & RC_FMT1 else error.rc
+    def increment(self, number: int, auth: bytes) -> None:
+        """The counter is one higher, durably."""

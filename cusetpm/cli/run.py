@@ -34,6 +34,8 @@ class _Hex(click.ParamType[bytes]):
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option("--tpm", type=click.Choice(["2.0", "1.2"]), default="2.0", show_default=True,
               help="TPM family.")
+@click.option("--chip", type=click.Choice(["2.0", "1.2"]), default="2.0", show_default=True,
+              help="Family of the hardware TPM that guards the TPM's state.")
 @click.option("--front-end", type=click.Choice(["auto", "cuse", "fuse", "socket"]), default="auto",
               show_default=True, help="How COMMAND reaches the TPM; auto takes the best there is.")
 @click.option("--startup", type=click.Choice(["clear", "state", "none"]), default="clear", show_default=True,
@@ -49,7 +51,7 @@ class _Hex(click.ParamType[bytes]):
                    "where sudo and other programs that change the user do not work.")
 @click.option("-v", "--verbose", is_flag=True, help="Say on standard error what is done and why.")
 @click.argument("command", metavar="COMMAND [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(tpm: str, front_end: str, startup: str, state_dir: Path | None, seed: bytes | None,
+def command(tpm: str, chip: str, front_end: str, startup: str, state_dir: Path | None, seed: bytes | None,
             private_dev: bool, verbose: bool, command: tuple[str, ...]) -> int:
     """Run COMMAND with a TPM of its own; the exit status is COMMAND's.
 
@@ -67,7 +69,7 @@ def command(tpm: str, front_end: str, startup: str, state_dir: Path | None, seed
 
     try:
         return job.run(command, front_end=front_end, startup=startup, state_dir=state_dir, seed=seed,
-                       tpm=tpm, private_dev=private_dev)
+                       tpm=tpm, chip=chip, private_dev=private_dev)
     except CannotExecute as error:
         raise NotExecutable(str(error)) from error
     except (StateError, ProtocolError) as error:

@@ -25,8 +25,8 @@ from hwtpm.tpm2.types.attributes import TPMA_NV_AUTHREAD, TPMA_NV_AUTHWRITE, TPM
 from hwtpm.tpm2.types.constants import TPM_ALG_SHA256
 from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
-from manager import sealing
 from manager.manager import Manager
+from manager.sealing20 import Chip20
 
 KILLS = 200
 INDEX = 0x01500020
@@ -107,7 +107,7 @@ def write_number_one(path: Path, *, killed: bool) -> None:
     system.manager.count()
     if killed:
         system.manager._interval = 0  # Every save is counted on its way.
-        ending(sealing, "increment", after=False)
+        ending(Chip20, "increment", after=False)
     write(client(device), 1)
     system.close()
     os._exit(0)

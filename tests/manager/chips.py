@@ -9,12 +9,18 @@ from pathlib import Path
 
 from hwtpm.chip import Chip
 from hwtpm.client import Client
+from hwtpm.client12 import Client as Client12
+from hwtpm.family import family, response_code
 from hwtpm.tis.driver import Driver
 from hwtpm.tis.mmio import ModelWindow
 from hwtpm.tpm2.requests.capability import GetCapability
-from hwtpm.tpm2.requests.startup import Startup
-from hwtpm.tpm2.types.constants import TPM_CAP_HANDLES, TPM_SU_CLEAR
+from hwtpm.tpm2.types.constants import TPM_CAP_HANDLES
+from hwtpm.tpm12.requests.endorsement import CreateEndorsementKeyPair
+from manager.sealing import SealingChip
+from manager.sealing12 import Chip12
+from manager.sealing20 import Chip20
 from tests.support.swtpm import Swtpm
+from tests.support.tpm12 import STORAGE_PARMS, shared_primes
 
 LOCALITY = 2
 
@@ -37,6 +43,7 @@ class TestChip:
         self.before: Callable[[int], None] = lambda code: None
         self.after: Callable[[int, bytes], bytes] = lambda code, response: response
         self.client = Client(self.execute, os.urandom)
+        self.sealing: SealingChip = Chip20(self.client, os.urandom)
 
     def carry(self, command: bytes) -> bytes:
         raise NotImplementedError
@@ -90,13 +97,17 @@ class TestChip:
 class OwnChip(TestChip):
     """Our chip, driven through its registers at the manager's locality."""
 
+    family = "2.0"
+    locality = LOCALITY
+
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
+        self._primes = shared_primes()
         self._power_on()
 
     def carry(self, command: bytes) -> bytes:
-        return self._driver.execute(command, LOCALITY)
+        return self._driver.execute(command, self.locality)
 
     def power_cycle(self) -> None:
         """Power goes without warning and comes back."""
@@ -104,10 +115,12 @@ class OwnChip(TestChip):
         self._power_on()
 
     def _power_on(self) -> None:
-        self.chip = Chip(self.path, os.urandom, lambda: time.monotonic_ns() // 1_000_000)
+        kind = family(self.family)
+        self.chip = Chip(self.path, os.urandom, lambda: time.monotonic_ns() // 1_000_000, kind=kind,
+                         primes=self._primes)
         self._driver = Driver(ModelWindow(self.chip.tis), clock=time.monotonic, sleep=time.sleep)
         self._driver.probe()
-        Client(self._driver.execute, os.urandom).run(Startup(TPM_SU_CLEAR))
+        assert response_code(self._driver.execute(kind.startup["clear"])) == 0
 
     def close(self) -> None:
         assert self.chip.engine.fault is None
@@ -120,6 +133,35 @@ class SwtpmChip(TestChip):
     def __init__(self) -> None:
         super().__init__()
         self._swtpm = Swtpm()
+
+    def carry(self, command: bytes) -> bytes:
+        return self._swtpm.execute(command)
+
+    def close(self) -> None:
+        self._swtpm.close()
+
+
+class OwnChip12(OwnChip):
+    """Our chip as a TPM 1.2; its RSA keys are of primes that all tests share."""
+
+    family = "1.2"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.client12 = Client12(self.execute, os.urandom)
+        self.sealing = Chip12(self.client12, os.urandom, LOCALITY)
+
+
+class SwtpmChip12(TestChip):
+    """A swtpm of TPM 1.2 in the chip's place, with an endorsement key and without an owner."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._swtpm = Swtpm(family="1.2")
+        self._swtpm.set_locality(LOCALITY)
+        self.client12 = Client12(self.execute, os.urandom)
+        self.client12.run(CreateEndorsementKeyPair(bytes(20), STORAGE_PARMS))
+        self.sealing = Chip12(self.client12, os.urandom, LOCALITY)
 
     def carry(self, command: bytes) -> bytes:
         return self._swtpm.execute(command)

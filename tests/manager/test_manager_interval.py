@@ -41,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def manager(path: Path, chip: OwnChip, clock: Clock) -> Manager:
-    return Manager(path, chip.client, os.urandom, now=clock, interval=INTERVAL)
+    return Manager(path, chip.sealing, os.urandom, now=clock, interval=INTERVAL)
 
 
 def counted(chip: OwnChip) -> int:

@@ -24,7 +24,7 @@ from uuid import UUID
 from manager.manager import Manager
 from tests.manager.chips import OwnChip
 base = Path(sys.argv[1])
-manager = Manager(base / "manager.db", OwnChip(base / "chip").client, os.urandom)
+manager = Manager(base / "manager.db", OwnChip(base / "chip").sealing, os.urandom)
 n = int.from_bytes((manager.load_hash_key(UUID(int=1)) or bytes(8))[:8], "big")
 while True:
     n += 1
@@ -49,7 +49,7 @@ def test_no_acknowledged_save_is_lost_by_kill(tmp_path: Path) -> None:
         saver.wait()
         acknowledged = int.from_bytes(told[len(told) // 8 * 8 - 8 :][:8], "big")
         with closing(OwnChip(tmp_path / "chip")) as chip, \
-                closing(Manager(tmp_path / "manager.db", chip.client, os.urandom)) as manager:
+                closing(Manager(tmp_path / "manager.db", chip.sealing, os.urandom)) as manager:
             found = int.from_bytes((manager.load_hash_key(VTPM) or b"")[:8], "big")
         # One save may have been made durable and not told.
         assert found in (acknowledged, acknowledged + 1), f"seed {seed}"

@@ -32,6 +32,7 @@ from hwtpm.tpm2.types.structures import TPMT_HA
 from manager.manager import Manager
 from manager.model import Mark
 from manager.protocol import Endpoint, load_hash_key, open_response, save_hash_key
+from manager.sealing20 import Chip20
 from manager.store import Store
 from tests.manager.chips import BrokenChip, OwnChip, SwtpmChip, TestChip
 
@@ -59,7 +60,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def manager(path: Path, chip: TestChip) -> Manager:
-    return Manager(path, chip.client, os.urandom)
+    return Manager(path, chip.sealing, os.urandom)
 
 
 def kept(path: Path, chip: TestChip, *uuids: UUID) -> list[bytes | None]:
@@ -251,7 +252,7 @@ def test_changed_pcrs_are_refused_by_swtpm_too(path: Path) -> None:
 
 
 def test_the_pcrs_can_be_chosen(path: Path, own: OwnChip) -> None:
-    Manager(path, own.client, os.urandom, bytes((0, 1, 0))).close()
+    Manager(path, own.sealing, os.urandom, bytes((0, 1, 0))).close()
     own.client.run(PCRExtend(7, [TPMT_HA(TPM_ALG_SHA256, bytes(32))]), Password())
     manager(path, own).close()
     own.client.run(PCRExtend(8, [TPMT_HA(TPM_ALG_SHA256, bytes(32))]), Password())
@@ -528,7 +529,7 @@ def test_a_handle_that_is_taken_is_left_alone(path: Path, own: OwnChip, tmp_path
     def entropy(size: int) -> bytes:
         return offered.pop(0) if size == 4 else os.urandom(size)
 
-    Manager(path, own.client, entropy).close()
+    Manager(path, Chip20(own.client, entropy), os.urandom).close()
     assert own.handles(NV) == sorted([taken, 0x01800007])
     manager(tmp_path / "first.db", own).close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha1
+from itertools import count
 from typing import Any
 
 from hwtpm.client12 import Client, Session
@@ -61,6 +62,16 @@ def _primes(number: int) -> tuple[int, int]:
     return generate_rsa(2048, 65537, CtrDrbg(b"primes of tests %d" % number).generate, bool)
 
 
+def shared_primes() -> Callable[[int, int], tuple[int, int] | None]:
+    """Return a source of primes for RSA 2048 that gives a few in turn: finding new ones takes long."""
+    numbers = count(1)
+
+    def take(bits: int, exponent: int) -> tuple[int, int] | None:
+        return _primes(next(numbers) % 8) if (bits, exponent) == (2048, 65537) else None
+
+    return take
+
+
 class Machine:
     """An engine with its clock, its client, and the `locality` that commands come from.
 
@@ -74,19 +85,13 @@ class Machine:
         self.cancelled: Callable[[], bool] = bool  # what commands that take long ask
         self.dirty = False  # of the last command
         self.durable = snapshot
-        self._taken = 0
+        self._take = shared_primes()
         self.engine = Engine(self.entropy, self.clock, snapshot, None if snapshot is not None else seed,
                              self._take)
         self.client = Client(self.execute, CtrDrbg(b"nonces of " + seed).generate)
         self.run = self.client.run
         if snapshot is None:
             self.durable = self.engine.snapshot()
-
-    def _take(self, bits: int, exponent: int) -> tuple[int, int] | None:
-        if (bits, exponent) != (2048, 65537):
-            return None
-        self._taken += 1
-        return _primes(self._taken % 8)
 
     @property
     def tpm(self):  # type: ignore[no-untyped-def]

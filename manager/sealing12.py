@@ -1,0 +1,254 @@
+"""What the manager asks of a chip, done by a TPM 1.2.
+
+The manager is the chip's owner: owner and SRK have the well-known secret of 20 zero octets, so that nothing
+depends on a password, as nothing does with a TPM 2.0 without owner authorization.  The root key is sealed to
+PCRs and to the locality it was sealed from.  A transport session whose secret is encrypted under the SRK
+hides the root key on its way and authenticates the value of the counter, so that neither can be read or
+forged between the manager and the chip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Final
+
+from hwtpm.client12 import Client, Session, Transport
+from hwtpm.crypto import hashes, ids
+from hwtpm.crypto.errors import CryptoError
+from hwtpm.crypto.rsa import RsaPublic
+from hwtpm.errors import ProtocolError, StateError, TpmError
+from hwtpm.tpm12.requests.context import FlushSpecific
+from hwtpm.tpm12.requests.counter import CreateCounter, IncrementCounter, ReadCounter, ReleaseCounterOwner
+from hwtpm.tpm12.requests.endorsement import OwnerReadInternalPub, ReadPubek
+from hwtpm.tpm12.requests.integrity import PcrRead
+from hwtpm.tpm12.requests.ownership import TakeOwnership
+from hwtpm.tpm12.requests.storage import Seal, Unseal
+from hwtpm.tpm12.types.codes import (
+    TPM_AUTHFAIL,
+    TPM_BAD_COUNTER,
+    TPM_BAD_LOCALITY,
+    TPM_DEACTIVATED,
+    TPM_DISABLED,
+    TPM_NO_ENDORSEMENT,
+    TPM_NOSRK,
+    TPM_WRONGPCRVAL,
+)
+from hwtpm.tpm12.types.constants import (
+    TPM_ALG_AES128,
+    TPM_ALG_RSA,
+    TPM_AUTH_ALWAYS,
+    TPM_ES_RSAESOAEP_SHA1_MGF1,
+    TPM_ES_SYM_CTR,
+    TPM_ET_KEYHANDLE,
+    TPM_ET_OWNER,
+    TPM_KEY_STORAGE,
+    TPM_KH_OWNER,
+    TPM_KH_SRK,
+    TPM_PID_OWNER,
+    TPM_RT_AUTH,
+    TPM_RT_TRANS,
+    TPM_SS_NONE,
+    TPM_TRANSPORT_ENCRYPT,
+)
+from hwtpm.tpm12.types.key import TPM_KEY, TPM_KEY_PARMS, TPM_PUBKEY, TPM_RSA_KEY_PARMS
+from hwtpm.tpm12.types.pcr import TPM_PCR_COMPOSITE, TPM_PCR_INFO_LONG, TPM_PCR_SELECTION
+from hwtpm.tpm12.types.storage import TPM_STORED_DATA
+from hwtpm.tpm12.types.transport import TPM_TRANSPORT_AUTH, TPM_TRANSPORT_PUBLIC
+from hwtpm.wire import decode, encode
+from manager.model import SealedRoot, pcr_list
+
+_WELL_KNOWN: Final = bytes(20)
+_OAEP_LABEL: Final = b"TCPA"
+_ENCRYPTING: Final = TPM_TRANSPORT_PUBLIC(TPM_TRANSPORT_ENCRYPT, TPM_ALG_AES128, TPM_ES_SYM_CTR)
+_STRUCT_VER: Final = 0x0101  # a TPM_KEY begins with TPM_STRUCT_VER 1.1
+_ANOTHER: Final = ("the root key is sealed to another chip, or this chip was cleared; put the chip's NV back "
+                   "that belongs to this store")
+_COUNTERS: Final = 16  # more than any chip has
+
+
+class Conversation12:
+    """A conversation with the chip: a context manager with an encrypting transport session.
+
+    *parent* is the digest of the SRK's public part, if it is known already; without one, a chip without an
+    owner gets one.  *locality* is the one that commands come from.
+    """
+
+    def __init__(self, client: Client, entropy: Callable[[int], bytes], locality: int,
+                 parent: bytes | None) -> None:
+        self._client, self._entropy, self._locality = client, entropy, locality
+        self._parent = parent
+        self._inside: Transport
+        self.name = b""
+
+    def __enter__(self) -> Conversation12:
+        public = self._storage_root()
+        self.name = hashes.digest(ids.SHA256, encode(public))
+        if self._parent is not None and self._parent != self.name:
+            raise StateError(_ANOTHER)
+        secret = self._entropy(20)
+        self._inside = self._client.establish(
+            _ENCRYPTING, secret, TPM_KH_SRK, _encrypt(public, encode(TPM_TRANSPORT_AUTH(secret))),
+            _once(self._client.oiap(_WELL_KNOWN)))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        # When something else went wrong before, that is what the caller has to hear of.
+        with suppress(*(TpmError, ProtocolError, OSError) if error is not None else ()):
+            self._client.run(FlushSpecific(self._inside.handle, TPM_RT_TRANS))
+
+    def seal(self, secret: bytes, pcrs: bytes) -> SealedRoot:
+        """Return *secret* sealed to the values that *pcrs* have now, and to the locality."""
+        selection = TPM_PCR_SELECTION(pcrs)
+        numbers = [8 * i + bit for i, octet in enumerate(pcrs) for bit in range(8) if octet >> bit & 1]
+        values = b"".join(self._inside.run(PcrRead(number)).out_digest for number in numbers)
+        now = hashes.digest(ids.SHA1, encode(TPM_PCR_COMPOSITE(selection, values)))
+        locality = 1 << self._locality
+        info = TPM_PCR_INFO_LONG(locality, locality, selection, selection, bytes(20), now)
+        session = self._inside.osap(TPM_ET_KEYHANDLE, TPM_KH_SRK, _WELL_KNOWN)
+        sealed = self._inside.run(
+            Seal(TPM_KH_SRK, session.encrypt(_WELL_KNOWN), encode(info), secret), _once(session)).sealed_data
+        return SealedRoot(self.name, pcrs, b"", encode(sealed))
+
+    def unseal(self, sealed: SealedRoot) -> bytes:
+        """Return what was sealed; StateError, one line for people, if the chip does not give it back."""
+        try:
+            data = decode(TPM_STORED_DATA, sealed.private)
+            return self._inside.run(
+                Unseal(TPM_KH_SRK, data), _once(self._inside.oiap(_WELL_KNOWN)),
+                _once(self._inside.oiap(_WELL_KNOWN))).secret
+        except TpmError as error:
+            if error.rc == TPM_WRONGPCRVAL:
+                raise StateError(
+                    f"the chip does not unseal the root key: its PCRs ({pcr_list(sealed.pcrs)}) have "
+                    f"changed; start the machine as it was when the store was made") from None
+            if error.rc == TPM_BAD_LOCALITY:
+                raise StateError("the chip does not unseal the root key to this locality") from None
+            raise StateError(f"damaged: the chip does not unseal the root key ({error})") from None
+
+    def counter(self, number: int, auth: bytes) -> int:
+        """Return the value of the counter *number*, authenticated; StateError without one."""
+        found = _find(self._inside, number)
+        if found is None:
+            raise StateError(f"the chip has no counter labelled {number:08x}; put the chip's NV back that "
+                             f"belongs to this store")
+        return found[1]
+
+    def _storage_root(self) -> TPM_PUBKEY:
+        """Return the SRK's public part."""
+        session = _once(self._client.oiap(_WELL_KNOWN))
+        try:
+            return self._client.run(OwnerReadInternalPub(TPM_KH_SRK), session).public_portion
+        except TpmError as error:
+            if error.rc == TPM_AUTHFAIL:
+                raise StateError("the chip has an owner with a password; make it the well-known secret "
+                                 "(tpm_changeownerauth), or clear the chip") from None
+            if error.rc in (TPM_DISABLED, TPM_DEACTIVATED):
+                raise StateError("the chip is disabled or deactivated, as it is after it was cleared; make "
+                                 "it usable again (tpm_setenable, tpm_setactive)") from None
+            if error.rc != TPM_NOSRK:
+                raise
+            # A command that has come too early does not end its session.
+            self._client.run(FlushSpecific(session.handle, TPM_RT_AUTH))
+            if self._parent is not None:
+                raise StateError(_ANOTHER) from None
+        return self._take_ownership()
+
+    def _take_ownership(self) -> TPM_PUBKEY:
+        try:
+            endorsement = self._client.run(ReadPubek(self._entropy(20))).pub_endorsement_key
+        except TpmError as error:
+            if error.rc != TPM_NO_ENDORSEMENT:
+                raise
+            raise StateError("the chip has no endorsement key, so nobody can own it; make one "
+                             "(tpm_createek)") from None
+        parms = TPM_KEY_PARMS(TPM_ALG_RSA, TPM_ES_RSAESOAEP_SHA1_MGF1, TPM_SS_NONE,
+                              encode(TPM_RSA_KEY_PARMS(2048, 2, b"")))
+        template = TPM_KEY(_STRUCT_VER, 0, TPM_KEY_STORAGE, 0, TPM_AUTH_ALWAYS, parms, b"", b"", b"")
+        secret = _encrypt(endorsement, _WELL_KNOWN), _encrypt(endorsement, _WELL_KNOWN)
+        made = self._client.run(TakeOwnership(TPM_PID_OWNER, *secret, template),
+                                _once(self._client.oiap(_WELL_KNOWN))).srk_pub
+        return TPM_PUBKEY(made.algorithm_parms, made.pub_key)
+
+
+class Chip12:
+    """A chip with TPM 1.2 at the other end of *client*, whose commands come from *locality*.
+
+    The number of a counter is its label; the chip gives it a handle of its own.
+    """
+
+    def __init__(self, client: Client, entropy: Callable[[int], bytes], locality: int) -> None:
+        self._client, self._entropy, self._locality = client, entropy, locality
+        self._handles: dict[int, int] = {}  # of counters that were looked for, by label
+
+    def conversation(self, parent: bytes | None) -> Conversation12:
+        """Return a conversation with the chip whose SRK has the digest *parent*, if that is known."""
+        return Conversation12(self._client, self._entropy, self._locality, parent)
+
+    def new_counter(self) -> int:
+        """Return a label that no counter has."""
+        while True:
+            number = int.from_bytes(self._entropy(4), "big")
+            if not self.has_counter(number):
+                return number
+
+    def has_counter(self, number: int) -> bool:
+        """Tell whether there is a counter with that label."""
+        return _find(self._client, number) is not None
+
+    def define_counter(self, number: int, auth: bytes) -> None:
+        """There is a new counter, higher than any that the chip had (Part 3, 25.1)."""
+        session = self._client.osap(TPM_ET_OWNER, TPM_KH_OWNER, _WELL_KNOWN)
+        self._client.run(CreateCounter(session.encrypt(_secret(auth)), number.to_bytes(4, "big")),
+                         _once(session))
+
+    def undefine_counter(self, number: int) -> None:
+        """The counter is gone."""
+        self._client.run(ReleaseCounterOwner(self._handle(number)), _once(self._client.oiap(_WELL_KNOWN)))
+        del self._handles[number]
+
+    def increment(self, number: int, auth: bytes) -> None:
+        """The counter is one higher, durably.  The chip counts one counter for each time it has power."""
+        self._client.run(IncrementCounter(self._handle(number)), _once(self._client.oiap(_secret(auth))))
+
+    def _handle(self, number: int) -> int:
+        if number not in self._handles:
+            found = _find(self._client, number)
+            if found is None:
+                raise TpmError(TPM_BAD_COUNTER)
+            self._handles[number] = found[0]
+        return self._handles[number]
+
+
+def _find(client: Client, number: int) -> tuple[int, int] | None:
+    """Return handle and value of the counter with that label, None without one."""
+    for handle in range(_COUNTERS):
+        try:
+            value = client.run(ReadCounter(handle)).counter_value
+        except TpmError as error:
+            if error.rc != TPM_BAD_COUNTER:
+                raise
+            continue
+        if value.label == number.to_bytes(4, "big"):
+            return handle, value.counter
+    return None
+
+
+def _secret(auth: bytes) -> bytes:
+    """Return a counter's secret as one of this family: 20 octets."""
+    return hashes.digest(ids.SHA256, auth)[:20]
+
+
+def _encrypt(public: TPM_PUBKEY, message: bytes) -> bytes:
+    try:
+        return RsaPublic(public.pub_key).encrypt_oaep(ids.SHA1, _OAEP_LABEL, message)
+    except CryptoError as error:
+        raise ProtocolError(f"a key of the chip that cannot be used: {error}") from None
+
+
+def _once(session: Session) -> Session:
+    """Return *session*, which ends with its next command."""
+    session.continues = False
+    return session
