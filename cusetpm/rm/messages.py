@@ -13,6 +13,7 @@ from hwtpm.tpm2.types.attributes import (
     TPMA_CC_FLUSHED,
     TPMA_CC_RHANDLE,
     TPMA_CC_V,
+    TPMA_SESSION_CONTINUESESSION,
 )
 from hwtpm.tpm2.types.constants import (
     TPM_ALG_SHA256,
@@ -39,6 +40,8 @@ U32: Final = Struct(">I")
 SAVED_SEQUENCE: Final = 0x80000001
 """What the savedHandle of a sequence object says (Part 2, Table 58): its context changes with every use."""
 
+_ST_SESSIONS: Final = TPM_ST_SESSIONS.to_bytes(2, "big")
+_SESSIONS: Final = (TPM_HT_HMAC_SESSION, TPM_HT_POLICY_SESSION)
 _QUERY: Final = Struct(">III")
 _LIST: Final = Struct(">BII")
 _SAVED_HANDLE: Final = 8  # in a TPMS_CONTEXT: after the sequence number
@@ -58,21 +61,15 @@ class Attributes(NamedTuple):
     plain: bool
 
 
-class Parsed(NamedTuple):
-    """A command taken apart: its tag and code, the handles that it has in full, and its authorizations.
+class Named(NamedTuple):
+    """What a command names: objects, with the places of their handles in octets, and sessions, by number.
 
-    Of an authorization, the handle of the session and its attributes are told.
+    `ended` are those of the sessions that are not to continue after the command.
     """
 
-    tag: int
-    code: int
-    handles: list[int]
-    authorizations: list[tuple[int, int]]
-
-    def sessions(self) -> set[int]:
-        """Return the numbers of all sessions that the command names."""
-        named = {index(handle) for handle in self.handles if is_session(handle)}
-        return named.union(index(handle) for handle, _ in self.authorizations if is_session(handle))
+    objects: list[tuple[int, int]]
+    sessions: set[int]
+    ended: set[int]
 
 
 def attributes(tpma_cc: int) -> tuple[int, Attributes]:
@@ -92,14 +89,9 @@ def attributes(tpma_cc: int) -> tuple[int, Attributes]:
     )
 
 
-def is_object(handle: int) -> bool:
-    """Tell whether *handle* is one of a transient object or a sequence."""
-    return handle >> HR_SHIFT == TPM_HT_TRANSIENT
-
-
 def is_session(handle: int) -> bool:
     """Tell whether *handle* is one of a session, of either kind."""
-    return handle >> HR_SHIFT in (TPM_HT_HMAC_SESSION, TPM_HT_POLICY_SESSION)
+    return handle >> HR_SHIFT in _SESSIONS
 
 
 def index(handle: int) -> int:
@@ -112,12 +104,32 @@ def code_of(response: bytes) -> int:
     return int.from_bytes(response[6:10], "big")
 
 
-def parse(command: bytes, handles: int) -> Parsed:
-    """Return what *command*, which has a header and should have that many *handles*, consists of."""
-    tag, _, code = HEADER.unpack_from(command)
-    there = min(handles, (len(command) - HEADER.size) // 4)
-    area = [U32.unpack_from(command, HEADER.size + 4 * i)[0] for i in range(there)]
-    return Parsed(tag, code, area, _authorizations(command, handles) if tag == TPM_ST_SESSIONS else [])
+def named(command: bytes, handles: int) -> Named:
+    """Return what *command*, which has a header and should have that many *handles*, names."""
+    off = HEADER.size
+    objects: list[tuple[int, int]] = []
+    sessions: set[int] = set()
+    ended: set[int] = set()
+    for _ in range(min(handles, (len(command) - off) // 4)):
+        (handle,) = U32.unpack_from(command, off)
+        kind = handle >> HR_SHIFT
+        if kind == TPM_HT_TRANSIENT:
+            objects.append((off, handle))
+        elif kind in _SESSIONS:
+            sessions.add(handle & HR_HANDLE_MASK)
+        off += 4
+    if has_sessions(command):
+        for handle, kept in _authorizations(command, handles):
+            if handle >> HR_SHIFT in _SESSIONS:
+                sessions.add(handle & HR_HANDLE_MASK)
+                if not kept & TPMA_SESSION_CONTINUESESSION:
+                    ended.add(handle & HR_HANDLE_MASK)
+    return Named(objects, sessions, ended)
+
+
+def has_sessions(command: bytes) -> bool:
+    """Tell whether *command* has an authorization area."""
+    return command[:2] == _ST_SESSIONS
 
 
 def _authorizations(command: bytes, handles: int) -> list[tuple[int, int]]:
@@ -183,7 +195,7 @@ def query(command: bytes) -> tuple[int, int, int]:
     All are zero if it is malformed.
     """
     off = HEADER.size
-    if int.from_bytes(command[:2], "big") == TPM_ST_SESSIONS:
+    if has_sessions(command):
         off += 4 + int.from_bytes(command[off : off + 4], "big")
     if len(command) != off + _QUERY.size:
         return 0, 0, 0
@@ -192,7 +204,9 @@ def query(command: bytes) -> tuple[int, int, int]:
 
 
 def values(response: bytes) -> list[int]:
-    """Return the values of a successful response to GetCapability whose list is one of UINT32."""
+    """Return the values of a response to GetCapability whose list is one of UINT32; none if it failed."""
+    if code_of(response):
+        return []
     _, _, count = _LIST.unpack_from(response, HEADER.size)
     return list(Struct(f">{count}I").unpack_from(response, HEADER.size + _LIST.size))
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from cusetpm.rm import messages
 from cusetpm.transport import Space
+from hwtpm.tpm2.dispatch import error_response
 from hwtpm.tpm2.types.constants import (
     TPM_CAP_HANDLES,
     TPM_RC_CONTEXT_GAP,
@@ -47,7 +48,7 @@ class Session:
 
     *owner* is the space that it belongs to.  A client saves a session to load it again in another space; it
     has no owner in between, and `given` is the context that the client got.  `raw`: it belongs to the user of
-    /dev/tpmN, for whom it was saved.
+    /dev/tpmN, and is only known while it has to make way.
     """
 
     __slots__ = ("context", "given", "handle", "owner", "raw")
@@ -261,9 +262,15 @@ class Places:
         """The TPM has started anew: nothing is in it, and what was never saved is gone."""
         for found in list(self.objects.values()):
             self.forget_object(found)
-        for session in [*self.loaded.values(), *self._raw_saved_sessions()]:
+        for session in [*self.loaded.values(), *self._sessions_of_raw()]:
             self.forget_session(session)
         self._raw_saved.clear()
+
+    def check_sessions(self, saved: Collection[int]) -> None:
+        """No session is known that is not in the TPM, unless its number is one of *saved*."""
+        for session in [session for number, session in self.sessions.items() if number not in saved]:
+            if session.context:
+                self.forget_session(session)
 
     def check_object(self, found: Object) -> None:
         """Raise GoneError if *found*, which is not in the TPM, cannot be loaded any more."""
@@ -276,12 +283,15 @@ class Places:
     # The user of /dev/tpmN.
 
     def hide(self, number: int) -> None:
-        """No session with this *number* is in the TPM, which so refuses a command that names it."""
-        found = self.sessions.get(number)
-        if found is not None:
-            self.save_session(found)
-        else:
+        """No session with this *number* is in the TPM, which so refuses a command that names it.
+
+        Raises NoRoomError if the TPM cannot save it.
+        """
+        if number not in self.sessions:
             self.save_raw_sessions()
+        found = self.sessions.get(number)
+        if found is not None and not self.save_session(found):
+            raise NoRoomError(error_response(TPM_RC_CONTEXT_GAP))
 
     def is_raw(self, number: int) -> bool:
         """Tell whether the session *number* is one that the user of /dev/tpmN has loaded."""
@@ -312,34 +322,32 @@ class Places:
         if not self.raw_sessions:
             return False
         self.raw_sessions = False
-        before = len(self.sessions)
-        for handle in self._handles(LOADED_SESSION_FIRST):
-            number = messages.index(handle)
-            if number in self.loaded:
-                continue
-            found = Session(handle, None, raw=True)
-            self.add_session(found)
-            if not self.save_session(found):
-                self.forget_session(found)
-        return len(self.sessions) > before
+        known = set(self.loaded)
+        found = [Session(handle, None, raw=True) for handle in self._handles(LOADED_SESSION_FIRST)
+                 if messages.index(handle) not in known]
+        for session in found:
+            self.add_session(session)
+        # All of them are tried, even if the first is as much room as is needed now.
+        return any([self.save_session(session) for session in found])
 
     def give_way(self) -> None:
         """The TPM holds what the user of /dev/tpmN loaded, each at its handle, and nothing of the spaces."""
         if self.objects or self.loaded:
             self.save_objects(())
             for session in list(self.loaded.values()):
-                self.save_session(session)
+                if not session.raw:
+                    self.save_session(session)
         if not self.raw_sessions:
-            for session in self._raw_saved_sessions():
+            for session in self._sessions_of_raw():
                 with contextlib.suppress(GoneError, NoRoomError):
-                    self._load(session.context, ())
+                    self.load_session(session, ())
                 self.forget_session(session)
             self.raw_sessions = True
         if not self.raw_objects:
             self._restore_raw_objects()
             self.raw_objects = True
 
-    def _raw_saved_sessions(self) -> list[Session]:
+    def _sessions_of_raw(self) -> list[Session]:
         return [session for session in self.sessions.values() if session.raw]
 
     def _restore_raw_objects(self) -> None:

@@ -55,7 +55,7 @@ class SharedTpm:
         self._closing: deque[Member] = deque()
         self._attributes: dict[int, Attributes] = {}
         self._sweeping = {_STARTUP}  # codes of commands that may flush much
-        self._swept = False  # something has been flushed that spaces may not know of
+        self._swept = False  # the TPM has started anew, and it is not known yet what is left
 
     def enter(self) -> None:
         """It is the caller's turn; what was closed before has been flushed."""
@@ -99,7 +99,9 @@ class SharedTpm:
         if (self._swept or code in self._sweeping) and not messages.code_of(response):
             if code == _STARTUP:
                 self.lose()
-            self._swept = False
+            if self._swept:
+                self._swept = False
+                self.places.check_sessions({messages.index(handle) for handle in self.saved_sessions()})
             for member in list(self.members):
                 member.check()
         return response

@@ -10,7 +10,7 @@ import errno
 from typing import Final
 
 from cusetpm.rm import messages
-from cusetpm.rm.messages import Parsed
+from cusetpm.rm.messages import Named
 from cusetpm.rm.places import GoneError, NoRoomError, Object, Session
 from cusetpm.rm.shared import SharedTpm
 from cusetpm.transport import Cancelled, NotExecuted
@@ -25,7 +25,6 @@ from hwtpm.tpm2.types.constants import (
     TPM_RC_OBJECT_MEMORY,
     TPM_RC_REFERENCE_H0,
     TPM_RC_SESSION_HANDLES,
-    TPM_ST_NO_SESSIONS,
     TPM_CC_ContextLoad,
     TPM_CC_ContextSave,
     TPM_CC_FlushContext,
@@ -54,11 +53,9 @@ SESSIONS: Final = 3
 """How many sessions each space may have, as in Linux.  It gets more while half of the TPM's are free."""
 
 _LAST_NAME: Final = 0x80FFFFFF
-_CONTINUE: Final = 1  # TPMA_SESSION: the session is still there after the command
 _LISTED: Final = (TPM_HT_TRANSIENT, TPM_HT_LOADED_SESSION, TPM_HT_SAVED_SESSION)
 _STARTS: Final = (TPM_CC_HashSequenceStart, TPM_CC_HMAC_Start, TPM_CC_SignSequenceStart,
                   TPM_CC_VerifySequenceStart)
-_NO_SESSIONS: Final = TPM_ST_NO_SESSIONS.to_bytes(2, "big")
 _FLUSH: Final = messages.HEADER.size + 4
 _NO_SUCH_CONTEXT: Final = TPM_RC_HANDLE + 0x140  # parameter 1: what FlushContext answers for it
 
@@ -119,36 +116,36 @@ class ManagedSpace:
         attributes = table.get(code)
         if attributes is None:
             return error_response(RESMGR | TPM_RC_COMMAND_CODE)
-        if attributes.plain and command[:2] == _NO_SESSIONS:
+        if attributes.plain and not messages.has_sessions(command):
             return self._tpm.execute(command, locality, cancelled)
-        parsed = messages.parse(command, attributes.handles)
-        objects = [self._object(handle, position) for position, handle in enumerate(parsed.handles)
-                   if messages.is_object(handle)]
+        named = messages.named(command, attributes.handles)
+        objects = [self._object(handle, off) for off, handle in named.objects]
         if attributes.returns_handle:
             self._check_quota(code, command)
         if code == TPM_CC_GetCapability:
-            self._check_authenticity(parsed, command)
-        elif code == TPM_CC_FlushContext and len(command) == _FLUSH and parsed.tag == TPM_ST_NO_SESSIONS:
-            return self._flush_context(command, parsed.handles[0])
+            self._check_authenticity(command)
+        elif code == TPM_CC_FlushContext and len(command) == _FLUSH and not messages.has_sessions(command):
+            return self._flush_context(command)
         elif code == TPM_CC_ContextLoad:
             command = self._renewed(command)
         try:
-            sessions = self._load(objects, parsed.sessions())
+            sessions = self._load(named, objects)
         except NoRoomError as error:
             return error.response
-        if objects:
-            command = self._with_handles(command, parsed.handles)
+        for (off, _), found in zip(named.objects, objects, strict=True):
+            command = command[:off] + messages.U32.pack(found.handle) + command[off + 4 :]
         if attributes.extensive:
             self._places.save_objects(objects)
-        needed: list[Object | Session] = [*objects, *sessions]
         while True:
             response = self._tpm.execute(command, locality, cancelled)
             failed = messages.code_of(response)
             if not failed:
                 break
-            if not self._places.make_room(failed, needed):
+            if not self._places.make_room(failed, [*objects, *sessions]):
                 return response
-        self._end_sessions(parsed, sessions)
+        for session in sessions:
+            if messages.index(session.handle) in named.ended:
+                self._places.forget_session(session)
         if attributes.flushes and objects:
             self._forget(objects[-1])  # Of the two handles of EventSequenceComplete, the other is a PCR.
         if attributes.returns_handle:
@@ -164,11 +161,11 @@ class ManagedSpace:
     def _sessions(self) -> list[Session]:
         return [found for found in self._places.sessions.values() if found.owner is self]
 
-    def _object(self, name: int, position: int) -> Object:
+    def _object(self, name: int, off: int) -> Object:
         try:
             return self._objects[name]
         except KeyError:
-            raise _no_object(position) from None
+            raise _no_object(off) from None
 
     def _check_quota(self, code: int, command: bytes) -> None:
         """Raise ENOMEM if this space may not have what the command would load."""
@@ -184,10 +181,11 @@ class ManagedSpace:
             raise NotExecuted(errno.ENOMEM, RESMGR | TPM_RC_OBJECT_MEMORY)
 
     @staticmethod
-    def _check_authenticity(parsed: Parsed, command: bytes) -> None:
+    def _check_authenticity(command: bytes) -> None:
         """Raise EFAULT for a list that would be changed here, while a session vouches for it."""
         capability, first, _ = messages.query(command)
-        if parsed.authorizations and capability == TPM_CAP_HANDLES and first >> HR_SHIFT in _LISTED:
+        listed = capability == TPM_CAP_HANDLES and first >> HR_SHIFT in _LISTED
+        if listed and messages.has_sessions(command):
             raise NotExecuted(errno.EFAULT, RESMGR | TPM_RC_AUTH_CONTEXT)
 
     def _renewed(self, command: bytes) -> bytes:
@@ -198,40 +196,35 @@ class ManagedSpace:
             return messages.context_load(found.context)
         return command
 
-    def _load(self, objects: list[Object], named: set[int]) -> list[Session]:
+    def _load(self, named: Named, objects: list[Object]) -> list[Session]:
         """Have in the TPM what the command names and is of this space; return the sessions.
 
         A session of somebody else is not in the TPM then, so that the TPM refuses the command.
         """
-        sessions = [session for number in named
-                    if (session := self._places.sessions.get(number)) is not None and session.owner is self]
+        places = self._places
+        sessions = [session for number in named.sessions
+                    if (session := places.sessions.get(number)) is not None and session.owner is self]
         needed: list[Object | Session] = [*objects, *sessions]
-        for position, found in enumerate(objects):
+        for (off, _), found in zip(named.objects, objects, strict=True):
             try:
-                self._places.load_object(found, needed)
+                places.load_object(found, needed)
             except GoneError:
                 self._forget(found)
-                raise _no_object(position) from None
+                raise _no_object(off) from None
         for session in list(sessions):
             try:
-                self._places.load_session(session, needed)
+                places.load_session(session, needed)
             except GoneError:
                 sessions.remove(session)
-        for number in named.difference(messages.index(session.handle) for session in sessions):
-            self._places.hide(number)
+        if len(sessions) < len(named.sessions):
+            for number in named.sessions.difference(messages.index(session.handle) for session in sessions):
+                places.hide(number)
         return sessions
-
-    def _with_handles(self, command: bytes, handles: list[int]) -> bytes:
-        """Return *command* with the TPM's handles for the names of this space."""
-        area = b"".join([
-            messages.U32.pack(self._objects[handle].handle if messages.is_object(handle) else handle)
-            for handle in handles
-        ])
-        return command[: messages.HEADER.size] + area + command[messages.HEADER.size + len(area) :]
 
     # Instead of the command.
 
-    def _flush_context(self, command: bytes, handle: int) -> bytes:
+    def _flush_context(self, command: bytes) -> bytes:
+        (handle,) = messages.U32.unpack_from(command, messages.HEADER.size)
         found = self._objects.get(handle)
         if found is not None:
             self._places.flush_object(found)
@@ -253,13 +246,6 @@ class ManagedSpace:
     def _forget(self, found: Object) -> None:
         self._objects.pop(found.name, None)
         self._places.forget_object(found)
-
-    def _end_sessions(self, parsed: Parsed, sessions: list[Session]) -> None:
-        """Those of the *sessions* that were not to continue are gone."""
-        ended = {messages.index(handle) for handle, kept in parsed.authorizations if not kept & _CONTINUE}
-        for session in sessions:
-            if messages.index(session.handle) in ended:
-                self._places.forget_session(session)
 
     def _returned(self, code: int, command: bytes, response: bytes) -> bytes:
         """Return *response* with this space's name for what the command loaded."""
@@ -299,6 +285,6 @@ class ManagedSpace:
         return messages.handle_list([found[n] for n in sorted(found) if n >= messages.index(first)], count)
 
 
-def _no_object(position: int) -> NotExecuted:
-    """Return what there is to say of a name that names nothing; *position* counts from 0."""
-    return NotExecuted(errno.EINVAL, RESMGR | (TPM_RC_REFERENCE_H0 + position))
+def _no_object(off: int) -> NotExecuted:
+    """Return what there is to say of the name at octet *off* of a command, which names nothing."""
+    return NotExecuted(errno.EINVAL, RESMGR | (TPM_RC_REFERENCE_H0 + (off - messages.HEADER.size) // 4))

@@ -12,6 +12,7 @@ import pytest
 from cusetpm.rm.space import OBJECTS, RESMGR, SEQUENCES, SESSIONS
 from cusetpm.transport import NotExecuted
 from hwtpm.client import Password, Session
+from hwtpm.errors import ProtocolError
 from hwtpm.tpm2.profile import CONTEXT_GAP_MAX, MAX_ACTIVE_SESSIONS
 from hwtpm.tpm2.requests.capability import GetCapability
 from hwtpm.tpm2.requests.context import ContextLoad, ContextSave, EvictControl, FlushContext
@@ -41,6 +42,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_RC_CANCELED,
     TPM_RC_COMMAND_CODE,
     TPM_RC_COMMAND_SIZE,
+    TPM_RC_CONTEXT_GAP,
     TPM_RC_HANDLE,
     TPM_RC_INITIALIZE,
     TPM_RC_INSUFFICIENT,
@@ -326,6 +328,35 @@ def test_a_session_survives_the_gap_of_context_numbers(
     assert user.run(PolicyGetDigest(session.handle)).policy_digest == digest
 
 
+def test_a_session_that_cannot_be_saved_is_not_lent_to_others(machine: Machine, ours: Managed) -> None:
+    """The raw user's saved session is too old, and only he could save it anew."""
+    user, other = ours.open(), ours.open()
+    ours.raw.run(ContextSave(policy(ours.raw).handle))
+    session = policy(user)
+    user.run(PolicyAuthValue(session.handle))
+    digest = user.run(PolicyGetDigest(session.handle)).policy_digest
+    machine.tpm.sessions.next_session += CONTEXT_GAP_MAX + 1
+    with refused(TPM_RC_CONTEXT_GAP):
+        other.run(PolicyRestart(session.handle))
+    raw = policy(ours.raw)
+    with refused(TPM_RC_CONTEXT_GAP):
+        other.run(PolicyRestart(raw.handle))
+    assert ours.raw.list("loaded") == [session.handle, raw.handle]
+    assert user.run(PolicyGetDigest(session.handle)).policy_digest == digest
+    assert usable(ours.raw, raw)
+
+
+def test_a_command_that_needs_more_places_than_there_are_has_no_memory(
+    ours: Managed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_objects, "MAX_LOADED_OBJECTS", 1)
+    user = ours.open()
+    handles = [key(user, i) for i in range(2)]
+    with refused(TPM_RC_OBJECT_MEMORY):
+        user.run(HMACStart(handles[0], b"", TPM_ALG_NULL), Password())
+    assert [mac(user, handle) for handle in handles] == [expected(0), expected(1)]
+
+
 # Quotas.
 
 
@@ -534,6 +565,13 @@ def test_a_reset_leaves_in_a_space_what_the_tpm_would_still_load(
     assert user.list("objects") == (handles[::-1] if orderly else [])
     assert usable(user, session) == orderly
     assert mac(user, key(user, 7)) == expected(7)
+    assert user.list("loaded") == ([session.handle] if orderly else [])
+    if not orderly:
+        # Its handle is free for everybody.
+        saved = policy(tpm.raw)
+        tpm.raw.run(ContextSave(saved.handle))
+        assert saved.handle == session.handle
+        assert user.list("saved") == [0x02000000]
 
 
 def test_before_startup_the_tpm_answers_itself() -> None:
@@ -550,6 +588,27 @@ def test_a_command_that_was_cancelled_before_its_turn_does_not_run(ours: Managed
     answer = space.execute(bytes.fromhex("80010000000c0000017b0008"), 0, lambda: True)
     assert int.from_bytes(answer[6:10], "big") == TPM_RC_CANCELED
     assert ours.wire.commands == []
+
+
+def test_a_space_can_be_closed_when_the_tpm_has_gone(ours: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(command: bytes) -> bytes:
+        raise ProtocolError("the back end has gone")
+
+    user, other = ours.open(), ours.open()
+    key(user, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(ours.wire, "_execute", gone)
+        user.close()
+    assert mac(other, key(other, 2)) == expected(2)
+
+
+def test_a_command_takes_long_while_it_has_to_wait(ours: Managed) -> None:
+    space = ours.manager.open()
+    found: list[bool] = []
+    ours.wire.meanwhile = lambda: found.append(space.takes_long(b""))
+    space.execute(bytes.fromhex("80010000000c0000017b0008"))
+    assert found == [True]
+    assert not space.takes_long(b"")
 
 
 # Speed.
