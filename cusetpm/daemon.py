@@ -151,7 +151,13 @@ class Device:
     def store_volatile(self) -> None:
         """The next `power_on`, if no command comes before, resumes the vTPM as it is now."""
         self.accept()
+        self._give_way()
         self.guest.suspend()
+
+    def _give_way(self) -> None:
+        """The vTPM holds what its guest loaded: spaces are of this process, and not of its state."""
+        if self.manager is not None:
+            self.manager.give_way()
 
     def get_state(self, kind: int) -> bytes | None:
         """Return the state of *kind* (PTM_BLOB_TYPE_), None if there is none."""
@@ -159,6 +165,7 @@ class Device:
             self.accept()
             return self.guest.permanent()
         if kind == PTM_BLOB_TYPE_VOLATILE:
+            self._give_way()
             self.guest.forget_suspended()
             return self.guest.running()
         # What Shutdown(STATE) keeps is a part of a TPM 2.0's permanent state.

@@ -33,6 +33,14 @@ class ResourceManager:
         finally:
             tpm.leave()
 
+    def give_way(self) -> None:
+        """The TPM holds nothing of the spaces, which get it back with their next commands."""
+        self._tpm.enter()
+        try:
+            self._tpm.places.give_way()
+        finally:
+            self._tpm.leave()
+
     def lose(self) -> None:
         """The TPM has lost its power: nothing is in it any more."""
         self._tpm.enter()

@@ -265,6 +265,7 @@ class Places:
         for session in [*self.loaded.values(), *self._sessions_of_raw()]:
             self.forget_session(session)
         self._raw_saved.clear()
+        self.raw_objects = self.raw_sessions = True  # if it goes on from a running state
 
     def check_sessions(self, saved: Collection[int]) -> None:
         """No session is known that is not in the TPM, unless its number is one of *saved*."""
