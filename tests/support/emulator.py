@@ -22,7 +22,7 @@ _COMMANDS = {OURS: [str(CHECKOUT / "scripts" / "cusetpm"), "swtpm", "socket"], T
 
 
 class Emulator(NamedTuple):
-    """A running TPM 2.0: its state directory and sockets, and a file descriptor of its process."""
+    """A running TPM: its state directory and sockets, and a file descriptor of its process."""
 
     program: str
     directory: Path
@@ -56,10 +56,12 @@ def command(program: str) -> list[str]:
 
 
 @contextmanager
-def running(program: str, directory: Path, *options: str, sockets: bool = True) -> Iterator[Emulator]:
+def running(program: str, directory: Path, *options: str, sockets: bool = True,
+            family: str = "2.0") -> Iterator[Emulator]:
     """Start *program* with *options*, and *sockets* unless those bring their own; it is ready then."""
     directory.mkdir(exist_ok=True)
-    words = [*command(program), "--tpm2", "--tpmstate", f"dir={directory}", "--daemon",
+    kind = ["--tpm2"] if family == "2.0" else []
+    words = [*command(program), *kind, "--tpmstate", f"dir={directory}", "--daemon",
              "--pid", f"file={directory / 'pid'}", "--log", f"file={directory / 'log'}"]
     if sockets:
         words += ["--ctrl", f"type=unixio,path={directory / 'data.ctrl'}",

@@ -25,11 +25,11 @@ _DONE = b"No bootable device."  # the last words of SeaBIOS, long after all that
 
 
 @contextmanager
-def emulator(program: str, directory: Path, *options: str) -> Iterator[Emulator]:
+def emulator(program: str, directory: Path, *options: str, family: str = "2.0") -> Iterator[Emulator]:
     """Start *program* as QEMU wants it: no channel for commands but the one that QEMU passes."""
     ctrl = directory / "data.ctrl"
     words = ("--ctrl", f"type=unixio,path={ctrl}", *options)
-    with running(program, directory, *words, sockets=False) as found:
+    with running(program, directory, *words, sockets=False, family=family) as found:
         yield found
 
 
