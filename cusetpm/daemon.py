@@ -216,8 +216,8 @@ class System:
     """Chip, manager and vTPMs of one state directory, running.
 
     *chip* is the family of the chip.  *now* gives milliseconds that never go back; *scratch* is where
-    temporary files may lie.  Raises StateError, one line for people, when the directory cannot be used, and
-    OSError from the file system.
+    temporary files may lie; a *key* encrypts the chip's NV, and with it everything.  Raises StateError, one
+    line for people, when the directory cannot be used, and OSError from the file system.
 
     A start works in memory until a device is accepted (docs/adr/0008-a-start-that-is-refused.md).  Only a
     directory without a complete store of the manager is written to before, and if it was empty, `close` makes
@@ -225,7 +225,7 @@ class System:
     """
 
     def __init__(self, path: Path, now: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000, *,
-                 scratch: Path | None = None, chip: str = "2.0") -> None:
+                 scratch: Path | None = None, chip: str = "2.0", key: bytes = b"") -> None:
         self._now = now
         self._host = Host()
         self._devices: list[Device] = []
@@ -237,7 +237,8 @@ class System:
             self.state = StateDirectory(path)
             stack.callback(self.state.close)
             kind = family(chip)
-            self.chip = Chip(self.state.chip, os.urandom, now, kind=kind, held=True, primes=self._primes.take)
+            self.chip = Chip(self.state.chip, os.urandom, now, kind=kind, held=True,
+                             primes=self._primes.take, key=key)
             stack.callback(self.chip.close)
             self.window = ModelWindow(self.chip.tis)
             driver = Driver(self.window, clock=time.monotonic, sleep=time.sleep)
@@ -261,11 +262,11 @@ class System:
             self._stack = stack.pop_all()
 
     def add_guest(self, name: str, seed: bytes | None = None, *, tpm: str = "2.0",
-                  powered: bool = True, resume: bool = False) -> Device:
+                  powered: bool = True, resume: bool = False, bare: bool = False) -> Device:
         """Return the device of the vTPM *name*, connected, and with power unless *powered* is false.
 
         *tpm* is its family; with *resume* it goes on from where it was suspended.  A vTPM that the state
-        directory does not have yet is manufactured, from *seed* if given.
+        directory does not have yet is manufactured, from *seed* if given, and as `Guest` says if *bare*.
         """
         kind = family(tpm)
         uuid, path = self.state.guest(name)
@@ -276,7 +277,7 @@ class System:
                         uuid=str(uuid), host=self._host)
         try:
             guest = Guest(kind, uuid, path, inner.front, os.urandom, self._now, seed, self._primes.take,
-                          powered=powered, resume=resume, trouble=trouble)
+                          powered=powered, resume=resume, bare=bare, trouble=trouble)
         except BaseException:
             inner.close()
             raise

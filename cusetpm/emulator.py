@@ -28,8 +28,8 @@ class Channel(NamedTuple):
     """Where a channel is: a place where clients connect, or the file descriptor of a connection."""
 
     place: Endpoint | int
-    end_with_client: bool = False  # the program ends when a client goes
-    once: bool = False  # one command for each connection
+    end_with_client: bool = False  # the program ends when a client leaves the control channel
+    once: bool = False  # one command for each connection of the channel for commands
 
 
 class SimulatorPorts(NamedTuple):
@@ -37,7 +37,6 @@ class SimulatorPorts(NamedTuple):
 
     host: str
     port: int
-    end_with_client: bool = False
 
 
 class Settings(NamedTuple):
@@ -50,6 +49,7 @@ class Settings(NamedTuple):
     powered: bool = False  # before the first INIT
     startup: str | None = None  # "clear" or "state": the Startup that is sent first
     policy: Policy = Policy()
+    terminate: bool = False  # the program ends when a client leaves the channel for commands
     pid: Path | int | None = None  # a file, or the descriptor of one, for the number of this process
 
 
@@ -61,9 +61,11 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
     # The main thread alone takes these, so that teardown is never interrupted half-way.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     with ExitStack() as stack:
-        system = System(settings.state)
+        system = System(settings.state, key=settings.policy.keys.file)
         stack.callback(system.close)
-        device = system.add_guest(GUEST, tpm=settings.family, powered=settings.powered, resume=True)
+        # Bare as one of swtpm's, because swtpm_setup wants to make the endorsement key of a TPM 1.2 itself.
+        device = system.add_guest(GUEST, tpm=settings.family, powered=settings.powered, resume=True,
+                                  bare=True)
         if settings.startup is not None:
             _start_up(device, settings.startup)
         control = Control(device, settings.policy)
@@ -71,12 +73,12 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
         way_in = settings.data
         if isinstance(way_in, SimulatorPorts):
             simulator = SimulatorServer(control, way_in.host, way_in.port, _end,
-                                        end_with_client=way_in.end_with_client)
+                                        end_with_client=settings.terminate)
             simulator.start()
             stack.callback(simulator.stop)
             way_in = None
         data = DataServer(control, "data channel", once=way_in is not None and way_in.once,
-                          on_gone=_end if way_in is not None and way_in.end_with_client else None)
+                          on_gone=_end if settings.terminate else None)
         stack.callback(data.stop)
         if way_in is not None:
             _open(data, way_in.place)

@@ -39,21 +39,24 @@ class Guest:
     *path* names its state without the slot's number; *manager* leads to the manager's endpoint for this UUID.
     *entropy*, *now* and *primes* are those of `Engine`; a *seed* is what a new vTPM is made from, or one that
     is there was made from.  It has power from the start unless *powered* is false; with *resume* it goes on
-    from where it was suspended.  *trouble* hears why state could not be saved.  Raises StateError, one line
-    for people, when state, manager and seed do not agree; nothing is changed then.
+    from where it was suspended.  A new TPM 1.2 that is *bare* has no endorsement key, and NV storage that is
+    not locked.  *trouble* hears why state could not be saved.  Raises StateError, one line for people, when
+    state, manager and seed do not agree; nothing is changed then.
     """
 
     def __init__(self, family: Family, uuid: UUID, path: Path, manager: Transport,
                  entropy: Callable[[int], bytes], now: Callable[[], int], seed: bytes | None = None,
                  primes: Callable[[int, int], tuple[int, int] | None] | None = None, *,
-                 powered: bool = True, resume: bool = False, trouble: Trouble | None = None) -> None:
+                 powered: bool = True, resume: bool = False, bare: bool = False,
+                 trouble: Trouble | None = None) -> None:
         self.uuid = uuid
         self._trouble = trouble or Trouble(f"vTPM {uuid}: its state cannot be saved", [])
         self.saves = 0  # records that the manager has made the truth
         self.engine: Engine | None = None  # while there is power
         self._manager = manager
         self._family = family
-        self._make: Callable[..., Engine] = partial(family.make, entropy, now, seed=seed, primes=primes)
+        self._make: Callable[..., Engine] = partial(
+            family.make, entropy, now, seed=seed, primes=primes, **(family.bare if bare else {}))
         self._lock = Lock()
         self._cancel = False  # of the command in progress, if it came without a *cancelled*
         self._executed = 0  # commands

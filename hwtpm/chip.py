@@ -10,6 +10,7 @@ from threading import Lock
 
 from hwtpm.errors import StateError
 from hwtpm.family import Family, family
+from hwtpm.sealedslots import SealedSlots, is_sealed
 from hwtpm.slots import Slots
 from hwtpm.tis.fifo import Tis
 from hwtpm.tis.registers import TPM_FAMILY_1_2, TPM_FAMILY_2_0
@@ -22,19 +23,21 @@ class Chip:
 
     *path* names the NV file (two slots, ``PATH.0`` and ``PATH.1``); a chip without one is manufactured.
     *kind* is its family, TPM 2.0 unless given.  *entropy*, *now* and *primes* are those of its engine.  What
-    a command changes in NV is on the device before its response can be read.  Raises StateError if the NV
-    file is not one that this version can read.
+    a command changes in NV is on the device before its response can be read.  NV lies in the clear, as inside
+    a chip, unless a *key* encrypts it.  Raises StateError if the NV file is not one that this version can
+    read, or not with this key.
 
     A chip that is *held* writes nothing before `release`: until then power can go as if it had never come.
     """
 
     def __init__(self, path: Path, entropy: Callable[[int], bytes], now: Callable[[], int], *,
                  kind: Family | None = None, held: bool = False,
-                 primes: Callable[[int, int], tuple[int, int] | None] | None = None) -> None:
+                 primes: Callable[[int, int], tuple[int, int] | None] | None = None,
+                 key: bytes = b"") -> None:
         self.kind = kind or family("2.0")
         self.saves = 0  # NV writes since power-on, without those of the manufacture
         self.failure: OSError | None = None  # why NV could not be written last, of which commands say little
-        self._slots = Slots(path)
+        self._slots = SealedSlots(path, key) if key else Slots(path)
         try:
             self._sequence, self._durable = _newest(self._slots)
             try:
@@ -127,6 +130,8 @@ def _newest(slots: Slots) -> tuple[int, bytes | None]:
         record = slots.read(slot)
         if record is None:
             continue
+        if is_sealed(record):
+            raise StateError(f"{slots.path}.{slot}: encrypted with a key, which is needed")
         if len(record) >= _RECORD.size:
             sequence, digest = _RECORD.unpack_from(record)
             snapshot = record[_RECORD.size :]

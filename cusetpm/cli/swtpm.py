@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from cusetpm.cli import keys
 from cusetpm.cli.failure import Failure
 from cusetpm.cli.logs import OneLine
 from cusetpm.cli.suboptions import Suboptions, flag, group, mode, number, port, text, user
@@ -28,9 +29,9 @@ _ADDRESS = "127.0.0.1"
 _SOCKET_MODE = 0o770  # as swtpm makes them
 _FEATURES = (
     "tpm-1.2", "tpm-2.0", "tpm-send-command-header", "flags-opt-startup", "flags-opt-disable-auto-shutdown",
-    "ctrl-opt-terminate", "cmdarg-seccomp", "cmdarg-print-states", "cmdarg-migration", "nvram-backend-dir",
-    "cmdarg-print-info", "tpmstate-opt-lock", "tpmstate-dir-backend-opt-backup",
-    "tpmstate-dir-backend-opt-fsync", "systemd-notify",
+    "ctrl-opt-terminate", "cmdarg-seccomp", "cmdarg-key-fd", "cmdarg-pwd-fd", "cmdarg-print-states",
+    "cmdarg-migration", "nvram-backend-dir", "cmdarg-print-info", "tpmstate-opt-lock",
+    "tpmstate-dir-backend-opt-backup", "tpmstate-dir-backend-opt-fsync", "systemd-notify",
 )
 
 _PLACE = {"type": text, "path": text, "port": port, "bindaddr": text, "ifname": text, "fd": number,
@@ -74,6 +75,11 @@ def command() -> None:
               help="not-need-init: have power from the start; startup-clear, startup-state: and a Startup; "
                    "disable-auto-shutdown: lose power without an orderly shutdown.")
 @click.option("--locality", type=_LOCALITY, metavar="FLAG,…", help="reject-locality-4, allow-set-locality.")
+@click.option("--key", type=keys.KEY, metavar="file=FILE|fd=FD|pwdfile=FILE|pwdfd=FD,…",
+              help="Encrypt the state directory: format=hex|binary of a key, kdf=pbkdf2|sha512 for a "
+                   "passphrase, mode=aes-cbc|aes-256-cbc, remove the file.")
+@click.option("--migration-key", type=keys.KEY, metavar="file=FILE|…",
+              help="Encrypt state on its way to another machine; as --key.")
 @click.option("--migration", type=_MIGRATION, metavar="FLAG,…",
               help="incoming: take the storage when state comes in; release-lock-outgoing: release it when "
                    "state has gone out.")
@@ -132,8 +138,9 @@ def _serve(options: dict[str, Any], state: Path) -> None:
 
 
 def _settings(options: dict[str, Any], state: Path) -> Settings:
+    from cusetpm.devices.swtpm.blob import Keys
     from cusetpm.devices.swtpm.control import Policy
-    from cusetpm.emulator import Settings
+    from cusetpm.emulator import Channel, Settings
 
     flags, locality = options["flags"] or {}, options["locality"] or {}
     if flags.get("startup-deactivated"):
@@ -144,12 +151,16 @@ def _settings(options: dict[str, Any], state: Path) -> Settings:
         reject_locality_4=locality.get("reject-locality-4", False),
         allow_set_locality=locality.get("allow-set-locality", False),
         release_lock_outgoing=(options["migration"] or {}).get("release-lock-outgoing", False),
+        keys=Keys(keys.read("--key", options["key"]), keys.read("--migration-key", options["migration_key"])),
     )
     powered = flags.get("not-need-init", False) or startup is not None
     pid = options["pid"] or {}
     written = pid["fd"] if "fd" in pid else Path(pid["file"]) if "file" in pid else None
-    return Settings("2.0" if options["tpm2"] else "1.2", state, _control(options), _data(options), powered,
-                    startup, policy, written)
+    data = _data(options)
+    # A connection that was handed over cannot be had again.
+    terminate = options["terminate"] or (isinstance(data, Channel) and isinstance(data.place, int))
+    return Settings("2.0" if options["tpm2"] else "1.2", state, _control(options), data, powered, startup,
+                    policy, terminate, written)
 
 
 def _control(options: dict[str, Any]) -> Channel | None:
@@ -169,26 +180,26 @@ def _data(options: dict[str, Any]) -> Channel | SimulatorPorts | None:
     from cusetpm.devices.streams import TcpEndpoint
     from cusetpm.emulator import Channel, SimulatorPorts
 
-    server, terminate = options["server"], options["terminate"]
+    server = options["server"]
     if options["fd"] is not None:
-        return Channel(options["fd"], end_with_client=True)
+        return Channel(options["fd"])
     if options["port"] is not None:
-        return Channel(TcpEndpoint(_ADDRESS, options["port"]), terminate, once=True)
+        return Channel(TcpEndpoint(_ADDRESS, options["port"]), once=True)
     if server is None:
         return None
     if server.get("type") == "mssim":
         if "port" not in server or not options["tpm2"]:
             raise click.UsageError("--server: type=mssim needs port=, and --tpm2")
-        return SimulatorPorts(server.get("bindaddr", _ADDRESS), server["port"], terminate)
+        return SimulatorPorts(server.get("bindaddr", _ADDRESS), server["port"])
     once = server.get("disconnect", False)
     if "fd" in server:
-        return Channel(server["fd"], end_with_client=True, once=once)
+        return Channel(server["fd"], once=once)
     if server.get("type", "tcp") == "tcp" and "port" not in server and "TPM_PORT" in os.environ:
         try:
             server["port"] = port(os.environ["TPM_PORT"])
         except ValueError as error:
             raise click.UsageError(f"TPM_PORT has to be {error}, not {os.environ['TPM_PORT']!r}") from None
-    return Channel(_endpoint("--server", {"type": "tcp", **server}), terminate, once)
+    return Channel(_endpoint("--server", {"type": "tcp", **server}), once=once)
 
 
 def _endpoint(option: str, place: dict[str, Any]) -> Any:

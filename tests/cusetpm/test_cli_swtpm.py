@@ -252,3 +252,128 @@ def test_the_state_of_swtpm_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert done.returncode == 125
     assert f"{tmp_path / 'state'}: not empty, and not a state directory of cusetpm" in done.stderr
     assert {path.name: path.read_bytes() for path in (tmp_path / "state").iterdir()} == before
+
+
+# Keys.
+
+HEX_KEY = "00112233445566778899aabbccddeeff"
+KEYS = {
+    "hex": HEX_KEY.encode() + b"\n", "0x": b"0x" + HEX_KEY.encode(), "binary": bytes(range(32)),
+    "phrase": b"a passphrase of some length",
+}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    for name, content in KEYS.items():
+        (tmp_path / f"{name}.key").write_bytes(content)
+    return {name: str(tmp_path / f"{name}.key") for name in KEYS}
+
+
+def permanent_blob(program: str, directory: Path, option: tuple[str, ...]) -> bytes:
+    with running(program, directory, "--flags", "not-need-init", *option) as emulator:
+        reply = ask(emulator.ctrl, u32(abi.CMD_GET_STATEBLOB, 0, abi.PTM_BLOB_TYPE_PERMANENT, 0))
+        assert reply[:4] == u32(0)
+        assert ask(emulator.ctrl, u32(abi.CMD_GET_CONFIG)) == u32(0, abi.PTM_CONFIG_FLAG_MIGRATION_KEY)
+        return reply[16:]
+
+
+def set_permanent_blob(program: str, directory: Path, option: tuple[str, ...], blob: bytes) -> bytes:
+    with running(program, directory, *option) as emulator:
+        message = u32(abi.CMD_SET_STATEBLOB, 0, abi.PTM_BLOB_TYPE_PERMANENT, len(blob)) + blob
+        return ask(emulator.ctrl, message)
+
+
+@pytest.mark.parametrize("form", [
+    "file={0x}", "file={binary},format=binary,mode=aes-256-cbc", "pwdfile={phrase}",
+    "pwdfile={phrase},kdf=sha512,mode=aes-256-cbc",
+])
+def test_a_migration_key_is_the_one_that_swtpm_makes_of_it(
+    tmp_path: Path, files: dict[str, str], form: str,
+) -> None:
+    """A blob of swtpm's is decrypted by ours, and only then refused as no state of ours; and vice versa."""
+    option = ("--migration-key", form.format(**files))
+    for program, other in ((OURS, THEIRS), (THEIRS, OURS)):
+        blob = permanent_blob(program, tmp_path / program, option)
+        assert blob[4:6] == (b"\0\x16" if "256" in form else b"\0\x06")
+        assert set_permanent_blob(other, tmp_path / other, option, blob) == u32(0x1E)  # TPM_RC_BAD_TAG
+
+
+@pytest.mark.parametrize("program", [OURS, THEIRS])
+@pytest.mark.parametrize(("option", "result"), [
+    ((), abi.TPM_KEYNOTFOUND),
+    (("--migration-key", "pwdfile={phrase}"), abi.TPM_DECRYPT_ERROR),
+    (("--migration-key", "pwdfile={phrase},mode=aes-256-cbc"), abi.TPM_BAD_KEY_PROPERTY),
+])
+def test_a_blob_is_of_no_use_with_another_key_or_none(
+    tmp_path: Path, files: dict[str, str], program: str, option: tuple[str, ...], result: int,
+) -> None:
+    blob = permanent_blob(OURS, tmp_path / "source", ("--migration-key", f"file={files['hex']}"))
+    words = tuple(word.format(**files) for word in option)
+    assert set_permanent_blob(program, tmp_path / "target", words, blob) == u32(result)
+
+
+def test_a_key_encrypts_the_state_directory(tmp_path: Path, files: dict[str, str]) -> None:
+    key = ("--key", f"file={files['hex']}")
+    with running(OURS, tmp_path / "state", "--flags", "startup-clear", *key) as emulator:
+        assert ask(emulator.ctrl, u32(abi.CMD_GET_CONFIG)) == u32(0, abi.PTM_CONFIG_FLAG_FILE_KEY)
+        decrypted = ask(emulator.ctrl, u32(abi.CMD_GET_STATEBLOB, 1, abi.PTM_BLOB_TYPE_PERMANENT, 0))
+        assert decrypted[4:8] == u32(0)
+        encrypted = ask(emulator.ctrl, u32(abi.CMD_GET_STATEBLOB, 0, abi.PTM_BLOB_TYPE_PERMANENT, 0))
+        assert encrypted[4:8] == u32(abi.PTM_STATE_FLAG_ENCRYPTED)
+        emulator.end()
+    assert all(b"cusetpm 2.0" not in path.read_bytes() for path in (tmp_path / "state").glob("chip.?"))
+    with running(OURS, tmp_path / "state", "--flags", "startup-state", *key) as emulator:
+        emulator.end()
+    for words, why in (([], "encrypted with a key, which is needed"),
+                       (["--key", f"pwdfile={files['phrase']}"], "encrypted with another key")):
+        done = swtpm("socket", "--tpm2", "--tpmstate", f"dir={tmp_path / 'state'}", *words)
+        assert done.returncode == 125
+        assert done.stderr == f"cusetpm: {tmp_path}/state/chip.0: {why}\n"
+
+
+def test_a_key_can_come_through_a_pipe_and_its_file_can_be_removed(
+    tmp_path: Path, files: dict[str, str],
+) -> None:
+    hear, tell = os.pipe()
+    os.set_inheritable(hear, True)
+    os.write(tell, KEYS["phrase"])
+    os.close(tell)
+    words = ["--key", f"file={files['hex']},remove=true", "--migration-key", f"pwdfd={hear},mode=aes-256-cbc"]
+    with running(OURS, tmp_path / "state", *words) as emulator:
+        assert ask(emulator.ctrl, u32(abi.CMD_GET_CONFIG)) == u32(0, 3)
+    os.close(hear)
+    assert not Path(files["hex"]).exists()
+
+
+@pytest.mark.parametrize(("form", "why"), [
+    ("mode=aes-cbc", "--key: needs one of file=, fd=, pwdfile= and pwdfd="),
+    ("file={hex},pwdfile={phrase}", "--key: needs one of"),
+    ("file={hex},mode=des", "--key: mode has to be one of aes-cbc, aes-128-cbc, aes-256-cbc, not 'des'"),
+    ("file={hex},format=base64", "--key: format has to be one of hex, binary, not 'base64'"),
+    ("pwdfile={phrase},kdf=md5", "--key: kdf has to be one of pbkdf2, sha512, not 'md5'"),
+    ("file={hex},mode=aes-256-cbc", "hex.key has not 32 octets"),
+    ("file={phrase}", "phrase.key has not 16 octets"),
+    ("file={binary},format=binary", "binary.key has not 16 octets"),
+    ("file=/no/such/key", "/no/such/key: No such file or directory"),
+    ("fd=77", "file descriptor 77: Bad file descriptor"),
+])
+def test_what_cannot_be_a_key_is_refused_in_one_line(tmp_path: Path, files: dict[str, str], form: str,
+                                                     why: str) -> None:
+    done = swtpm("socket", "--tpm2", "--tpmstate", f"dir={tmp_path / 'state'}", "--key", form.format(**files))
+    assert done.returncode in (2, 125)
+    (line,) = done.stderr.splitlines()
+    assert why in line
+    assert not (tmp_path / "state").exists()
+
+
+def test_it_ends_when_a_channel_that_was_passed_is_left(tmp_path: Path) -> None:
+    """As libvirt starts it, so that a QEMU that crashes leaves no TPM behind."""
+    ctrl = tmp_path / "state" / "data.ctrl"
+    words = ["--ctrl", f"type=unixio,path={ctrl}", "--terminate"]
+    with running(OURS, tmp_path / "state", *words, sockets=False) as emulator, connected(ctrl) as control:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            socket.send_fds(control, [u32(abi.CMD_SET_DATAFD)], [theirs.fileno()])
+            assert control.recv(100) == u32(0)
+        assert emulator.has_ended()

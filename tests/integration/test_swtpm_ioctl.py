@@ -95,6 +95,22 @@ def test_every_option_has_the_same_result(emulator: Emulator, tmp_path: Path) ->
     assert emulator.has_ended()
 
 
+@pytest.mark.parametrize("program", [OURS, THEIRS])
+def test_a_tpm_1_2_says_so(tmp_path: Path, program: str) -> None:
+    with running(program, tmp_path / "state", family="1.2") as emulator:
+        capabilities = {OURS: 0x17FFF, THEIRS: 0x7FFF}[program]  # swtpm 0.7.1 has no LOCK_STORAGE yet.
+        assert ioctl(unix(emulator), "-c") == (0, f"ptm capability is 0x{capabilities:x}")
+        assert ioctl(unix(emulator), "-b", "1") == (
+            0, "TPM buffersize: 3072\nminimum size  : 3072\nmaximum size  : 4096")
+        found = json.loads(ioctl(unix(emulator), "--info", "7")[1].strip("\0"))
+        assert found["TPMSpecification"] == {"family": "1.2", "level": 2, "revision": 116}
+        assert found["TPMAttributes"].keys() == {"manufacturer", "version", "model"}
+        state = ["permanent", f"{tmp_path}/state.blob"]
+        for words in (["-i"], ["-e"], ["--save", *state], ["--stop"],
+                      ["--load", *state], ["-i"], ["-s"]):
+            assert ioctl(unix(emulator), *words)[0] == 0, words
+
+
 def test_over_tcp_it_is_the_same(tmp_path: Path) -> None:
     """The port is taken by a socket of ours first, so that it is free for sure."""
     with socket.socket() as listener:

@@ -50,7 +50,7 @@ class Family(NamedTuple):
 
 
 FAMILIES: Final = {
-    "1.2": Family(0x00C4, abi.TPM_FAIL, abi.TPM_BAD_LOCALITY, 0x19, abi.TPM_BAD_VERSION, (4096, 4096)),
+    "1.2": Family(0x00C4, abi.TPM_FAIL, abi.TPM_BAD_LOCALITY, 0x19, abi.TPM_BAD_VERSION, (3072, 4096)),
     # A saved context is the largest message that a TPM 2.0 cannot do without.
     "2.0": Family(0x8001, 0x101, 0x907, 0x9A, 0x1E, (MAX_CONTEXT_SIZE + 128, MAX_RESPONSE_SIZE)),
 }

@@ -10,8 +10,11 @@ from typing import Final
 
 from cusetpm.devices.swtpm import abi
 from hwtpm.tpm2 import profile
+from hwtpm.tpm12 import profile as profile12
 
 MODEL: Final = "cusetpm"
+
+_REVISION_12: Final = 116  # of TPM Main, level 2
 
 
 def describe(family: str, flags: int) -> str:
@@ -20,6 +23,16 @@ def describe(family: str, flags: int) -> str:
 
     found = {name: tell() for flag, (name, tell) in _TOPICS[family].items() if flags & flag}
     return json.dumps(found, separators=(",", ":"))
+
+
+def _specification_12() -> object:
+    return {"family": "1.2", "level": profile12.SPEC_LEVEL, "revision": _REVISION_12}
+
+
+def _attributes_12() -> object:
+    return {"manufacturer": f"id:{profile12.VENDOR_ID.hex().upper()}",
+            "version": f"id:{profile12.REV_MAJOR:04X}{profile12.REV_MINOR:04X}",
+            "model": MODEL}
 
 
 def _specification() -> object:
@@ -38,7 +51,10 @@ def _features() -> object:
 
 
 _TOPICS: Final[dict[str, dict[int, tuple[str, Callable[[], object]]]]] = {
-    "1.2": {},
+    "1.2": {
+        abi.SWTPM_INFO_TPMSPECIFICATION: ("TPMSpecification", _specification_12),
+        abi.SWTPM_INFO_TPMATTRIBUTES: ("TPMAttributes", _attributes_12),
+    },
     "2.0": {
         abi.SWTPM_INFO_TPMSPECIFICATION: ("TPMSpecification", _specification),
         abi.SWTPM_INFO_TPMATTRIBUTES: ("TPMAttributes", _attributes),
