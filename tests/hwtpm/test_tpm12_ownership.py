@@ -48,6 +48,7 @@ from hwtpm.tpm12.types.constants import (
     TPM_PID_OWNER,
     TPM_ST_CLEAR,
 )
+from hwtpm.tpm12.types.transport import TPM_TRANSPORT_PUBLIC
 from tests.support.tpm2 import refused
 from tests.support.tpm12 import (
     OWNER_AUTH,
@@ -129,6 +130,7 @@ def test_an_owner_who_clears_leaves_a_new_tpm_with_its_endorsement_key() -> None
     load_key(machine.client, key)
     pubek = machine.tpm.permanent.endorsement_key.pubkey
     other = machine.client.oiap(OWNER_AUTH)
+    machine.tpm.transports.add(TPM_TRANSPORT_PUBLIC(0, 0, 0), bytes(20))
     proof, daa_proof = machine.tpm.permanent.tpm_proof, machine.tpm.permanent.daa_proof
     machine.run(OwnerClear(), machine.client.oiap(OWNER_AUTH))
     permanent, flags = machine.tpm.permanent, machine.tpm.flags.permanent
@@ -140,6 +142,7 @@ def test_an_owner_who_clears_leaves_a_new_tpm_with_its_endorsement_key() -> None
     assert all(getattr(flags, name) for name in LEFT)
     assert not machine.tpm.keys.loaded
     assert not machine.tpm.sessions.open
+    assert not machine.tpm.transports.open
     machine.tpm.flags.set(disable=False)  # deactivation counts from the next start on
     assert machine.run(PcrRead(3)) == pcr
     with refused(TPM_NOSRK):

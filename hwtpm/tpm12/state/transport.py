@@ -75,7 +75,9 @@ class Transports(Owner):
             self.exclusive = 0
 
     def owner_clear(self, *, revoke: bool = False) -> None:
-        """Sessions stay: they are bound to no owner's secret (Part 3, 6.2)."""
+        """All sessions are closed; the command that does it is still answered in its own (Part 3, 6.2)."""
+        self.open.clear()
+        self.exclusive = 0
 
     def save_volatile(self) -> bytes:
         """Return version and the sessions."""
