@@ -119,7 +119,8 @@ def test_the_numbers_of_the_text_are_those_of_the_code() -> None:
 
 # The limits of libtpms' TPM 1.2 as it is built (src/tpm12/tpm_structures.h, src/Makefile.am).
 LIBTPMS_1_2 = {
-    "NUM_PCR": 24, "KEY_HANDLES": 20, "OWNER_EVICT_KEY_HANDLES": 10, "AUTH_SESSIONS": 16, "SESSION_LIST": 128,
+    "NUM_PCR": 24, "KEY_HANDLES": 20, "OWNER_EVICT_KEY_HANDLES": 10, "AUTH_SESSIONS": 16,
+    "TRANSPORT_SESSIONS": 16, "SESSION_LIST": 128,
     "COUNTERS": 8, "FAMILY_ROWS": 16, "DELEGATE_ROWS": 4, "NV_OCTETS": 2100, "MAX_NV_WRITE_NOOWNER": 64,
     "BUFFER_SIZE": 4096,
 }

@@ -77,7 +77,7 @@ def machine() -> Machine:
 def other() -> Machine:
     """The TPM that keys migrate to; `new_key` takes other primes there."""
     found = owned(b"another")
-    found._taken += 3
+    found.primes.number += 3
     return found
 
 

@@ -253,7 +253,7 @@ def test_a_cancelled_command_fails_and_ends_its_session(machine: Machine) -> Non
         create_key(machine.client, key_template(TPM_KEY_SIGNING, SIGNING_PARMS))
     assert not machine.tpm.sessions.open
     machine.cancelled = bool
-    machine.engine.tpm.primes = machine._take
+    machine.engine.tpm.primes = machine.primes
     assert signing_key(machine.client)
 
 

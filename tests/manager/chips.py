@@ -20,7 +20,7 @@ from manager.sealing import SealingChip
 from manager.sealing12 import Chip12
 from manager.sealing20 import Chip20
 from tests.support.swtpm import Swtpm
-from tests.support.tpm12 import STORAGE_PARMS, shared_primes
+from tests.support.tpm12 import STORAGE_PARMS, SharedPrimes
 
 LOCALITY = 2
 
@@ -103,7 +103,7 @@ class OwnChip(TestChip):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self._primes = shared_primes()
+        self._primes = SharedPrimes()
         self._power_on()
 
     def carry(self, command: bytes) -> bytes:

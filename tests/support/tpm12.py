@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha1
-from itertools import count
 from typing import Any
 
 from hwtpm.client12 import Client, Session
@@ -58,18 +57,25 @@ def key_template(usage: int, parms: TPM_KEY_PARMS, *, tag: int = 0x0101, flags: 
 
 
 @cache
-def _primes(number: int) -> tuple[int, int]:
+def primes(number: int) -> tuple[int, int]:
+    """Return the primes of one of the few RSA 2048 keys that all tests share."""
     return generate_rsa(2048, 65537, CtrDrbg(b"primes of tests %d" % number).generate, bool)
 
 
-def shared_primes() -> Callable[[int, int], tuple[int, int] | None]:
-    """Return a source of primes for RSA 2048 that gives a few in turn: finding new ones takes long."""
-    numbers = count(1)
+class SharedPrimes:
+    """A source of primes for RSA 2048 that gives a few in turn: finding new ones takes long.
 
-    def take(bits: int, exponent: int) -> tuple[int, int] | None:
-        return _primes(next(numbers) % 8) if (bits, exponent) == (2048, 65537) else None
+    `number` is that of the pair it gives next.
+    """
 
-    return take
+    def __init__(self) -> None:
+        self.number = 1
+
+    def __call__(self, bits: int, exponent: int) -> tuple[int, int] | None:
+        if (bits, exponent) != (2048, 65537):
+            return None
+        self.number += 1
+        return primes((self.number - 1) % 8)
 
 
 class Machine:
@@ -85,9 +91,9 @@ class Machine:
         self.cancelled: Callable[[], bool] = bool  # what commands that take long ask
         self.dirty = False  # of the last command
         self.durable = snapshot
-        self._take = shared_primes()
+        self.primes = SharedPrimes()
         self.engine = Engine(self.entropy, self.clock, snapshot, None if snapshot is not None else seed,
-                             self._take)
+                             self.primes)
         self.client = Client(self.execute, CtrDrbg(b"nonces of " + seed).generate)
         self.run = self.client.run
         if snapshot is None:
@@ -110,7 +116,7 @@ class Machine:
         """Lose power and get it back; only what was durable is left."""
         assert self.durable is not None
         self.clock.advance(off_ms)
-        self.engine = Engine(self.entropy, self.clock, self.durable, None, self._take)
+        self.engine = Engine(self.entropy, self.clock, self.durable, None, self.primes)
 
 
 def started(seed: bytes = b"a test") -> Machine:

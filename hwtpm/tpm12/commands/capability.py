@@ -41,6 +41,7 @@ _U32 = Struct(">I").pack
 _Tell = Callable[[Tpm, int], bytes]
 
 _VERSION_1_1: Final = bytes([1, 1, 0, 0])  # for software that knows no other (Part 2, 21.1)
+_ALL_SESSIONS: Final = profile.AUTH_SESSIONS + profile.TRANSPORT_SESSIONS
 _SELECT_1_1: Final = 2  # octets: there were 16 PCRs
 
 
@@ -82,10 +83,10 @@ _PROPERTIES: Final[dict[int, Callable[[Tpm], bytes]]] = {
     c.TPM_CAP_PROP_KEYS: lambda tpm: _U32(profile.KEY_HANDLES - len(tpm.keys.loaded)),
     c.TPM_CAP_PROP_MIN_COUNTER: lambda tpm: _U32(0),
     c.TPM_CAP_PROP_AUTHSESS: lambda tpm: _U32(profile.AUTH_SESSIONS - len(tpm.sessions.open)),
-    c.TPM_CAP_PROP_TRANSESS: lambda tpm: _U32(0),
+    c.TPM_CAP_PROP_TRANSESS: lambda tpm: _U32(profile.TRANSPORT_SESSIONS - len(tpm.transports.open)),
     c.TPM_CAP_PROP_COUNTERS: lambda tpm: _U32(profile.COUNTERS - len(tpm.counters.created)),
     c.TPM_CAP_PROP_MAX_AUTHSESS: lambda tpm: _U32(profile.AUTH_SESSIONS),
-    c.TPM_CAP_PROP_MAX_TRANSESS: lambda tpm: _U32(0),
+    c.TPM_CAP_PROP_MAX_TRANSESS: lambda tpm: _U32(profile.TRANSPORT_SESSIONS),
     c.TPM_CAP_PROP_MAX_COUNTERS: lambda tpm: _U32(profile.COUNTERS),
     c.TPM_CAP_PROP_MAX_KEYS: lambda tpm: _U32(profile.KEY_HANDLES),
     c.TPM_CAP_PROP_OWNER: lambda tpm: _bool(tpm.permanent.owner_installed),
@@ -99,8 +100,9 @@ _PROPERTIES: Final[dict[int, Callable[[Tpm], bytes]]] = {
     c.TPM_CAP_PROP_DAASESS: lambda tpm: _U32(0),
     c.TPM_CAP_PROP_CONTEXT_DIST: lambda tpm: _U32(0xFFFFFFFF),
     c.TPM_CAP_PROP_DAA_INTERRUPT: lambda tpm: _bool(True),
-    c.TPM_CAP_PROP_SESSIONS: lambda tpm: _U32(profile.AUTH_SESSIONS - len(tpm.sessions.open)),
-    c.TPM_CAP_PROP_MAX_SESSIONS: lambda tpm: _U32(profile.AUTH_SESSIONS),
+    c.TPM_CAP_PROP_SESSIONS: lambda tpm: _U32(
+        _ALL_SESSIONS - len(tpm.sessions.open) - len(tpm.transports.open)),
+    c.TPM_CAP_PROP_MAX_SESSIONS: lambda tpm: _U32(_ALL_SESSIONS),
     c.TPM_CAP_PROP_CMK_RESTRICTION: lambda tpm: _U32(tpm.permanent.restrict_delegate),
     c.TPM_CAP_PROP_DURATION: lambda tpm: b"".join(map(_U32, profile.DURATIONS_US)),
     c.TPM_CAP_PROP_ACTIVE_COUNTER: lambda tpm: _U32(
@@ -124,7 +126,7 @@ def _property(tpm: Tpm, which: int) -> bytes:
 _HANDLES: Final[dict[int, Callable[[Tpm], list[int]]]] = {
     c.TPM_RT_KEY: lambda tpm: list(tpm.keys.loaded),
     c.TPM_RT_AUTH: lambda tpm: list(tpm.sessions.open),
-    c.TPM_RT_TRANS: lambda tpm: [],
+    c.TPM_RT_TRANS: lambda tpm: list(tpm.transports.open),
     c.TPM_RT_CONTEXT: lambda tpm: tpm.contexts.saved,
     c.TPM_RT_COUNTER: lambda tpm: tpm.counters.created,
     c.TPM_RT_DAA_TPM: lambda tpm: [],
@@ -169,9 +171,9 @@ _BY_NUMBER: Final[dict[int, tuple[int, _Tell]]] = {  # areas whose subCap is a n
     c.TPM_CAP_SYM_MODE: (4, _supports()),
     c.TPM_CAP_KEY_STATUS: (4, lambda tpm, handle: _bool(tpm.keys.get(handle).owner_evict)),
     c.TPM_CAP_NV_INDEX: (4, lambda tpm, nv_index: encode(tpm.nv.get(nv_index).public)),
-    c.TPM_CAP_TRANS_ALG: (4, _supports()),
+    c.TPM_CAP_TRANS_ALG: (4, _supports(c.TPM_ALG_MGF1, c.TPM_ALG_AES128)),
     c.TPM_CAP_HANDLE: (4, _handle_list),
-    c.TPM_CAP_TRANS_ES: (2, _supports()),
+    c.TPM_CAP_TRANS_ES: (2, _supports(c.TPM_ES_SYM_CTR, c.TPM_ES_SYM_OFB)),
     c.TPM_CAP_AUTH_ENCRYPT: (4, _supports(c.TPM_ALG_XOR, c.TPM_ALG_AES128)),
 }
 _BY_OCTETS: Final[dict[int, Callable[[Tpm, bytes], bytes]]] = {
