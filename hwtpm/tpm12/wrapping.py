@@ -15,10 +15,10 @@ from hwtpm.tpm12.types.codes import (
     TPM_AUTHFAIL,
     TPM_BAD_DATASIZE,
     TPM_BAD_KEY_PROPERTY,
+    TPM_BAD_VERSION,
     TPM_DECRYPT_ERROR,
     TPM_FAIL,
     TPM_INAPPROPRIATE_ENC,
-    TPM_INVALID_PCR_INFO,
     TPM_INVALID_STRUCTURE,
     TPM_NOTFIPS,
 )
@@ -83,12 +83,15 @@ def rsa_parms(parms: TPM_KEY_PARMS) -> TPM_RSA_KEY_PARMS:
 
 
 def is_key12(public: TPM_KEY) -> bool:
-    """Tell a TPM_KEY12 from a TPM_KEY; TPM_BAD_KEY_PROPERTY for neither (Part 2, 10.2 and 10.3)."""
+    """Tell a TPM_KEY12 from a TPM_KEY (Part 2, 10.2 and 10.3).
+
+    TPM_BAD_VERSION for a TPM_KEY of another version, TPM_BAD_KEY_PROPERTY for neither.
+    """
     if public.tag == TPM_TAG_KEY12 and not public.fill:
         return True
     if public.tag == STRUCT_VER_1_1:  # The revision is ignored on input.
         return False
-    raise TpmError(TPM_BAD_KEY_PROPERTY)
+    raise TpmError(TPM_BAD_VERSION if public.tag >> 8 == STRUCT_VER_1_1 >> 8 else TPM_BAD_KEY_PROPERTY)
 
 
 def check_parms(parms: TPM_KEY_PARMS, usage: int, *, fips: bool = False) -> TPM_RSA_KEY_PARMS:
@@ -112,8 +115,12 @@ def check_parms(parms: TPM_KEY_PARMS, usage: int, *, fips: bool = False) -> TPM_
 
 
 def check_properties(public: TPM_KEY, *, fips: bool = False) -> None:
-    """*public* describes a key that this TPM can make and use; else TPM_BAD_KEY_PROPERTY or TPM_NOTFIPS."""
+    """*public* describes a key that this TPM can make and use; else TPM_BAD_KEY_PROPERTY or TPM_NOTFIPS.
+
+    TpmError for PCR information that cannot be read.
+    """
     is_key12(public)
+    pcr_info_of(public)
     if fips and public.auth_data_usage == TPM_AUTH_NEVER:
         raise TpmError(TPM_NOTFIPS)
     check_parms(public.algorithm_parms, public.key_usage, fips=fips)
@@ -122,8 +129,7 @@ def check_properties(public: TPM_KEY, *, fips: bool = False) -> None:
 def generate(tpm: Tpm, template: TPM_KEY, payload: int, usage_auth: bytes, migration_auth: bytes) -> Key:
     """Return a new key as *template* describes it, whose PCR information tells its creation.
 
-    Takes primes that were found ahead where there are some.  Ends with TPM_FAIL when cancelled;
-    TPM_INVALID_PCR_INFO for PCR information that cannot be read.
+    Takes primes that were found ahead where there are some.  Ends with TPM_FAIL when cancelled.
     """
     rsa = rsa_parms(template.algorithm_parms)
     exponent = exponent_of(rsa)
@@ -150,10 +156,7 @@ def _primes(tpm: Tpm, bits: int, exponent: int) -> tuple[int, int]:
 
 def _created_info(tpm: Tpm, template: TPM_KEY) -> bytes:
     """Return the PCR information of *template* with what holds at this moment."""
-    try:
-        info = pcr_info_of(template)
-    except TpmError:
-        raise TpmError(TPM_INVALID_PCR_INFO) from None
+    info = pcr_info_of(template)
     if info is None:
         return b""
     record_creation(tpm, info)

@@ -78,7 +78,7 @@ from tests.support.tpm12 import (
     owned,
     signing_key,
 )
-from tests.support.tpm12_keys import allow, migratable, pubkey, signs
+from tests.support.tpm12_keys import allow, another_tpm, migratable, pubkey, signs
 
 FLAGS = TPM_MIGRATABLE | TPM_MIGRATEAUTHORITY
 ZERO, NONCE = bytes(20), b"n" * 20
@@ -123,10 +123,8 @@ def machine() -> Machine:
 
 @pytest.fixture
 def other() -> Machine:
-    """The TPM that keys migrate to; `new_key` takes other primes there."""
-    found = owned(b"another")
-    found.primes.number += 3
-    return found
+    """The TPM that keys migrate to."""
+    return another_tpm()
 
 
 def owner(client: Client, request: Any) -> Any:

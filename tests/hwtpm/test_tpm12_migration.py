@@ -65,7 +65,7 @@ from tests.support.tpm12 import (
     once,
     owned,
 )
-from tests.support.tpm12_keys import allow, migratable, pubkey, signs
+from tests.support.tpm12_keys import allow, another_tpm, migratable, pubkey, signs
 
 
 @pytest.fixture
@@ -75,10 +75,8 @@ def machine() -> Machine:
 
 @pytest.fixture
 def other() -> Machine:
-    """The TPM that keys migrate to; `new_key` takes other primes there."""
-    found = owned(b"another")
-    found.primes.number += 3
-    return found
+    """The TPM that keys migrate to."""
+    return another_tpm()
 
 
 def migrate(client: Client, key: TPM_KEY, allowed: TPM_MIGRATIONKEYAUTH, kind: int = TPM_MS_MIGRATE,

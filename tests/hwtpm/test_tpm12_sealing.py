@@ -18,6 +18,7 @@ from hwtpm.tpm12.types.codes import (
     TPM_BAD_DATASIZE,
     TPM_BAD_LOCALITY,
     TPM_BAD_MODE,
+    TPM_BAD_PARAM_SIZE,
     TPM_BAD_PARAMETER,
     TPM_BAD_VERSION,
     TPM_BADINDEX,
@@ -277,8 +278,10 @@ def test_only_a_legacy_key_gives_data_without_a_marker(machine: Machine) -> None
     legacy = new_key(client, TPM_KEY_LEGACY, parms(TPM_ES_RSAESOAEP_SHA1_MGF1, TPM_SS_RSASSAPKCS1v15_SHA1))
     cipher = public(client, legacy).encrypt_oaep(ids.SHA1, b"TCPA", BOUND + b"m")
     assert unbind(client, legacy, cipher) == b"m"
-    for wrong in (b"plain", b"\1\1\0\0\5data", b"\1\2\0\0\2data", b"\1\1\0\0", b""):
-        with refused(TPM_INVALID_STRUCTURE):
+    for wrong, rc in ((b"plain", TPM_BAD_VERSION), (b"\1\2\0\0\2data", TPM_BAD_VERSION),
+                      (b"\1\1\0\0\5data", TPM_INVALID_STRUCTURE), (b"\1\1\0\0", TPM_BAD_PARAM_SIZE),
+                      (b"", TPM_BAD_PARAM_SIZE)):
+        with refused(rc):
             unbind(client, legacy, public(client, legacy).encrypt_oaep(ids.SHA1, b"TCPA", wrong))
 
 

@@ -167,9 +167,13 @@ def test_quote2_tells_the_locality_and_if_asked_the_version(machine: Machine) ->
 
 
 def test_a_quote_of_no_pcr_and_of_too_many(machine: Machine) -> None:
+    """The digest of no PCR is zeros (Part 2, 5.4.1)."""
     key = signing_key(machine.client)
-    answer = machine.run(Quote(key, NONCE, selection(octets=0)), machine.client.oiap(KEY_AUTH))
-    assert answer.pcr_data == TPM_PCR_COMPOSITE(selection(octets=0), b"")
+    for chosen in (selection(octets=0), selection()):
+        answer = machine.run(Quote(key, NONCE, chosen), once(machine.client.oiap(KEY_AUTH)))
+        assert answer.pcr_data == TPM_PCR_COMPOSITE(chosen, b"")
+        signed = sha1(b"\1\1\0\0QUOT" + ZERO + NONCE).digest()
+        public(machine.client, key).verify_pkcs1(ids.SHA1, signed, answer.sig)
     command = (b"\0\xc1\0\0\0\x2b\0\0\0\x16" + key.to_bytes(4, "big") + NONCE + b"\0\4" + bytes(7))
     assert machine.execute(command)[6:10] == TPM_INVALID_PCR_INFO.to_bytes(4, "big")
 

@@ -24,7 +24,9 @@ from hwtpm.tpm12.types.codes import (
     TPM_BAD_DATASIZE,
     TPM_BAD_KEY_PROPERTY,
     TPM_BAD_MODE,
+    TPM_BAD_PARAM_SIZE,
     TPM_BAD_PARAMETER,
+    TPM_BAD_VERSION,
     TPM_DECRYPT_ERROR,
     TPM_FAIL,
     TPM_INVALID_AUTHHANDLE,
@@ -138,8 +140,9 @@ def test_a_new_key_tells_the_pcrs_and_the_locality_of_its_creation(machine: Mach
 
 
 def test_pcr_information_that_cannot_be_read_makes_no_key(machine: Machine) -> None:
-    for info in (b"x", bytes(43), b"\0\4" + bytes(44)):
-        with refused(TPM_INVALID_PCR_INFO):
+    for info, rc in ((b"x", TPM_BAD_PARAM_SIZE), (bytes(43), TPM_BAD_PARAM_SIZE),
+                     (b"\0\4" + bytes(44), TPM_INVALID_PCR_INFO)):
+        with refused(rc):
             create_key(machine.client, key_template(TPM_KEY_SIGNING, SIGNING_PARMS, pcr_info=info))
 
 
@@ -190,10 +193,9 @@ def test_a_key_that_this_tpm_cannot_make(machine: Machine, usage: int, algorithm
 
 
 def test_flags_and_versions_that_are_not_defined_are_refused(machine: Machine) -> None:
-    for template in (key_template(TPM_KEY_SIGNING, SIGNING_PARMS, tag=0x0102),
-                     key_template(TPM_KEY_SIGNING, SIGNING_PARMS, tag=0x0027)):
-        with refused(TPM_BAD_KEY_PROPERTY):
-            create_key(machine.client, template)
+    for tag, rc in ((0x0102, TPM_BAD_VERSION), (0x0027, TPM_BAD_KEY_PROPERTY)):
+        with refused(rc):
+            create_key(machine.client, key_template(TPM_KEY_SIGNING, SIGNING_PARMS, tag=tag))
     good = encode(key_template(TPM_KEY_SIGNING, SIGNING_PARMS, flags=TPM_MIGRATABLE))
     command = bytearray(b"\0\xc2" + bytes(4) + b"\0\0\0\x1f" + b"\x40\0\0\0" + bytes(40) + good + bytes(45))
     command[2:6] = len(command).to_bytes(4, "big")

@@ -16,13 +16,22 @@ from tests.support.tpm12 import (
     OWNER_AUTH,
     SIGNING_PARMS,
     SRK_AUTH,
+    Machine,
     create_key,
     key_template,
     load_key,
     once,
+    owned,
 )
 
 _DIGEST = b"d" * 20
+
+
+def another_tpm() -> Machine:
+    """Return a TPM with an owner, whose next keys are not those of the next that `owned` gives."""
+    found = owned(b"another")
+    found.primes.number += 3
+    return found
 
 
 def pubkey(client: Client, handle: int, auth: bytes = KEY_AUTH) -> TPM_PUBKEY:
@@ -41,8 +50,9 @@ def migratable(client: Client, parent: int = TPM_KH_SRK, parent_auth: bytes = SR
     return create_key(client, template, parent, parent_auth)
 
 
-def signs(client: Client, key: TPM_KEY, parent: int = TPM_KH_SRK, parent_auth: bytes = SRK_AUTH) -> None:
-    """*key* can be loaded, and what it signs is of its public part."""
+def signs(client: Client, key: TPM_KEY, parent: int = TPM_KH_SRK, parent_auth: bytes = SRK_AUTH) -> int:
+    """Return the handle of *key*, which can be loaded and whose signature is that of its public part."""
     handle = load_key(client, key, parent, parent_auth)
     signature = client.run(Sign(handle, _DIGEST), once(client.oiap(KEY_AUTH))).sig
     RsaPublic(key.pub_key).verify_pkcs1(ids.SHA1, _DIGEST, signature)
+    return handle

@@ -31,6 +31,7 @@ from hwtpm.tpm12.state.keys import Key
 from hwtpm.tpm12.types.codes import (
     TPM_AUTHFAIL,
     TPM_BAD_MODE,
+    TPM_BAD_PARAM_SIZE,
     TPM_BAD_PARAMETER,
     TPM_BAD_VERSION,
     TPM_BADINDEX,
@@ -193,6 +194,10 @@ def unbind(tpm: Tpm, call: Call, cmd: UnBind) -> UnBindResponse:
     public = key.public
     if public.algorithm_parms.enc_scheme != TPM_ES_RSAESOAEP_SHA1_MGF1 and public.key_usage == TPM_KEY_LEGACY:
         return UnBindResponse(message)
-    if int.from_bytes(message[:2], "big") != STRUCT_VER_1_1 or message[4:5] != bytes([TPM_PT_BIND]):
+    if len(message) < _BOUND_HEAD:
+        raise TpmError(TPM_BAD_PARAM_SIZE)
+    if int.from_bytes(message[:2], "big") != STRUCT_VER_1_1:
+        raise TpmError(TPM_BAD_VERSION)
+    if message[4] != TPM_PT_BIND:
         raise TpmError(TPM_INVALID_STRUCTURE)
     return UnBindResponse(message[_BOUND_HEAD:])

@@ -71,9 +71,10 @@ def quote(tpm: Tpm, call: Call, cmd: Quote) -> QuoteResponse:
     # Input Validation
     key = _quoting_key(tpm, call, cmd)
     # Command Output
-    composite = tpm.pcrs.composite(cmd.target_pcr.pcr_select)
-    info = TPM_QUOTE_INFO(_VERSION_1_1, b"QUOT", sha1(composite).digest(), cmd.external_data)
-    return QuoteResponse(decode(TPM_PCR_COMPOSITE, composite), sign(key, sha1(encode(info)).digest()))
+    chosen = cmd.target_pcr.pcr_select
+    info = TPM_QUOTE_INFO(_VERSION_1_1, b"QUOT", tpm.pcrs.digest(chosen), cmd.external_data)
+    composite = decode(TPM_PCR_COMPOSITE, tpm.pcrs.composite(chosen))
+    return QuoteResponse(composite, sign(key, sha1(encode(info)).digest()))
 
 
 @handles

@@ -53,8 +53,8 @@ class Pcrs(Owner):
         return _pack_u16(len(selection)) + selection + _pack_u32(len(values)) + values
 
     def digest(self, selection: bytes) -> bytes:
-        """Return the TPM_COMPOSITE_HASH of the PCRs in bit map *selection* (Part 2, 5.4.1)."""
-        return sha1(self.composite(selection)).digest()
+        """Return the TPM_COMPOSITE_HASH of the PCRs in bit map *selection*: zeros for none (Part 2, 5.4)."""
+        return sha1(self.composite(selection)).digest() if any(selection) else ZERO_DIGEST
 
     def startup(self, start: Start) -> None:
         """PCRs have their first values; of a saved state only those stay that no TPM_PCR_Reset resets."""
