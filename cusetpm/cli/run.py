@@ -13,7 +13,7 @@ from cusetpm.cli.failure import Failure, NotExecutable, NotFound
 from cusetpm.cli.logs import OneLine
 from cusetpm.command import CannotExecute
 from cusetpm.trouble import line
-from hwtpm.errors import ProtocolError, StateError
+from hwtpm.errors import MissingPrimitive, ProtocolError, StateError
 
 
 class _Hex(click.ParamType[bytes]):
@@ -72,7 +72,7 @@ def command(tpm: str, chip: str, front_end: str, startup: str, state_dir: Path |
                        tpm=tpm, chip=chip, private_dev=private_dev)
     except CannotExecute as error:
         raise NotExecutable(str(error)) from error
-    except (StateError, ProtocolError) as error:
+    except (StateError, ProtocolError, MissingPrimitive) as error:
         raise Failure(str(error)) from error
     except OSError as error:
         raise Failure(line(error)) from error

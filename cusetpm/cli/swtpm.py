@@ -17,7 +17,7 @@ from cusetpm.cli.failure import Failure
 from cusetpm.cli.logs import OneLine
 from cusetpm.cli.suboptions import Suboptions, flag, group, mode, number, port, text, user
 from cusetpm.trouble import line
-from hwtpm.errors import ProtocolError, StateError
+from hwtpm.errors import MissingPrimitive, ProtocolError, StateError
 
 if TYPE_CHECKING:
     from cusetpm.emulator import Channel, Settings, SimulatorPorts
@@ -114,7 +114,7 @@ def socket(**options: Any) -> None:
             _print_states(state)
             return
         _serve(options, state)
-    except (StateError, ProtocolError) as error:
+    except (StateError, ProtocolError, MissingPrimitive) as error:
         _fail(str(error), options["logging_to"])
     except OSError as error:
         _fail(line(error), options["logging_to"])

@@ -52,3 +52,15 @@ def test_the_state_of_the_other_family_is_refused(tmp_path: Path) -> None:
     refused = run(*state, commands=(_GET_RANDOM,), expect=125)
     where = tmp_path / "s/guests/tpm0/state"
     assert refused.stderr == f"cusetpm: {where}: this is not the state of a TPM 2.0\n"
+
+
+def test_a_library_that_refuses_a_primitive_is_told_in_one_line_at_the_start(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL is told to take algorithms of a validated module only, and there is none."""
+    config = tmp_path / "openssl.cnf"
+    config.write_text("openssl_conf = top\n[top]\nalg_section = algorithms\n[algorithms]\n"
+                      "default_properties = fips=yes\n")
+    monkeypatch.setenv("OPENSSL_CONF", str(config))
+    refused = run("--chip", "1.2", "--tpm", "1.2", "--front-end", "socket", expect=125).stderr
+    assert refused.startswith("cusetpm: this machine's cryptographic library refuses SHA-1, ")
+    assert refused.count("\n") == 1

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple, Protocol, cast
 from cusetpm.devices.swtpm import abi, blob, info
 from cusetpm.devices.swtpm.abi import BlobType
 from cusetpm.transport import Cancelled
-from hwtpm.errors import ProtocolError, StateError, TpmError
+from hwtpm.errors import MissingPrimitive, ProtocolError, StateError, TpmError
 from hwtpm.tpm2.profile import MAX_CONTEXT_SIZE, MAX_RESPONSE_SIZE
 
 log = logging.getLogger(__name__)
@@ -389,7 +389,7 @@ class Control:
         with self._lock:
             try:
                 yield
-            except (StateError, ProtocolError, OSError) as error:
+            except (StateError, ProtocolError, MissingPrimitive, OSError) as error:
                 log.error("%s", error)
                 raise TpmError(abi.TPM_FAIL) from error
 
