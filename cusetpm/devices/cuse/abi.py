@@ -36,8 +36,8 @@ FOPEN_NONSEEKABLE: Final = 1 << 2
 
 FUSE_MIN_READ_BUFFER: Final = 8192
 
-IN_HEADER: Final = Struct("=IIQQIIIHH")
-"""fuse_in_header: len, opcode, unique, nodeid, uid, gid, pid, total_extlen, padding."""
+IN_HEADER: Final = Struct("=IIQ16xI4x")
+"""fuse_in_header: len, opcode, unique, pid; without nodeid, uid, gid, total_extlen and padding."""
 
 OUT_HEADER: Final = Struct("=IiQ")
 """fuse_out_header: len, error (a negative errno, or a notification's code), unique (0: notification)."""

@@ -11,7 +11,7 @@ import pwd
 import select
 import stat
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -146,18 +146,19 @@ class CuseDevice:
 
     def _serve(self) -> None:
         """Answer the kernel until `stop`, or until it takes the device away."""
-        fd = self._fd
+        fd, wake = self._fd, self._wake
         protocol = CuseProtocol(self.name, self._device, self._numbers, self._control)
         buffer = bytearray(READ_BUFFER)
         view = memoryview(buffer)
         # /dev/cuse is always writable: only reading waits, and together with the wake-up of stop().
         poller = select.poll()
         poller.register(fd, select.POLLIN)
-        poller.register(self._wake, select.POLLIN)
+        poller.register(wake, select.POLLIN)
         try:
             while True:
-                if any(ready == self._wake for ready, _ in poller.poll()):
-                    return
+                for ready, _ in poller.poll():
+                    if ready == wake:
+                        return
                 try:
                     length = os.readv(fd, [buffer])
                 except OSError as error:
@@ -171,7 +172,7 @@ class CuseDevice:
                     actions = protocol.receive(bytes(view[:length]))
                 for action in actions:
                     if isinstance(action, bytes):
-                        self._reply([action])
+                        self._reply(action)
                     elif isinstance(action, Execute):
                         self._start(protocol, action)
                     elif isinstance(action, Ioctl):
@@ -206,7 +207,7 @@ class CuseDevice:
         worker.start()
 
     def _run(self, ioctl: Ioctl) -> None:
-        self._reply([ioctl.run()])
+        self._reply(ioctl.run())
 
     def _execute(self, protocol: CuseProtocol, execute: Execute) -> None:
         try:
@@ -224,7 +225,8 @@ class CuseDevice:
             with self._lock:
                 replies = protocol.finish(execute, response)
         self._cancelled.discard(execute.unique)
-        self._reply(replies)
+        for reply in replies:
+            self._reply(reply)
 
     def _cancel(self, cancel: Cancel) -> None:
         # A signal that the client handles (Go sends itself SIGURG) must not spoil its command.
@@ -232,14 +234,13 @@ class CuseDevice:
             self._cancelled.add(cancel.execute.unique)
             cancel.execute.transport.cancel()
 
-    def _reply(self, replies: Sequence[bytes]) -> None:
-        for reply in replies:
-            try:
-                os.write(self._fd, reply)
-            except OSError as error:
-                # The client, or with ENODEV the device, has gone; a reading thread notices the latter.
-                if error.errno not in (errno.ENOENT, errno.ENODEV):
-                    log.error("%s: a reply was refused: %s", self.path, error.strerror)
+    def _reply(self, reply: bytes) -> None:
+        try:
+            os.write(self._fd, reply)
+        except OSError as error:
+            # The client, or with ENODEV the device, has gone; a reading thread notices the latter.
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                log.error("%s: a reply was refused: %s", self.path, error.strerror)
 
 
 def _permit(path: str) -> None:

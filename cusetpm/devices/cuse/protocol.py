@@ -15,11 +15,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from struct import Struct
 from typing import Final, NamedTuple, TypeAlias
 
 from cusetpm.devices.cuse import abi
 from cusetpm.devices.cuse.control import ControlFile, is_control
-from cusetpm.devices.session import TPM_BUFSIZE, AnyDevice, Session, Submit
+from cusetpm.devices.session import TPM_BUFSIZE, AnyDevice, Session, Submit, refused
 from cusetpm.devices.swtpm.control import Control
 from cusetpm.transport import Transport
 from hwtpm.errors import ProtocolError
@@ -30,6 +31,10 @@ whole and is refused, instead of being cut into a command and a rest."""
 
 READ_BUFFER: Final = 2 * abi.FUSE_MIN_READ_BUFFER
 """Room for every message, in octets: the largest is a FUSE_WRITE with MAX_WRITE octets."""
+
+
+_BODY: Final = abi.IN_HEADER.size
+_unpack_header = abi.IN_HEADER.unpack_from
 
 
 class Execute(NamedTuple):
@@ -75,6 +80,11 @@ class _File:
         self.poll_kh: int | None = None  # whom to tell of a change
 
 
+_Members: TypeAlias = tuple[int, ...]
+_FileRequest: TypeAlias = Callable[[int, int, _File, _Members, bytes], list[Action]]
+"""unique, thread, open file, members of the request's structure, octets after it -> what to do."""
+
+
 class CuseProtocol:
     """One character device named *name*, which opens *device*.
 
@@ -91,35 +101,50 @@ class CuseProtocol:
         self._initialised = False
         self._handle = 0  # the one given out last
         self._files: dict[int, _File] = {}
-        self._requests: dict[int, Callable[[int, int, bytes], list[Action]]] = {
+        # What is asked of the device, and of an open file: there the handle is always the first member.
+        self._requests: dict[int, Callable[[int, bytes], list[Action]]] = {
             abi.FUSE_OPEN: self._open,
-            abi.FUSE_READ: self._read,
-            abi.FUSE_WRITE: self._write,
-            abi.FUSE_POLL: self._poll,
-            abi.FUSE_RELEASE: self._release,
             abi.FUSE_INTERRUPT: self._interrupt,
-            abi.FUSE_FLUSH: lambda unique, tid, body: [_reply(unique)],
-            abi.FUSE_IOCTL: self._ioctl,
+            abi.FUSE_FLUSH: lambda unique, body: [_reply(unique)],
             # The kernel's TPM device does not know this.
-            abi.FUSE_FSYNC: lambda unique, tid, body: [_error(unique, errno.EINVAL)],
+            abi.FUSE_FSYNC: lambda unique, body: [_error(unique, errno.EINVAL)],
+        }
+        self._file_requests: dict[int, tuple[Struct, _FileRequest]] = {
+            abi.FUSE_READ: (abi.READ_IN, self._read),
+            abi.FUSE_WRITE: (abi.WRITE_IN, self._write),
+            abi.FUSE_POLL: (abi.POLL_IN, self._poll),
+            abi.FUSE_IOCTL: (abi.IOCTL_IN, self._ioctl),
+            abi.FUSE_RELEASE: (abi.RELEASE_IN, self._release),
         }
 
     def receive(self, message: bytes) -> list[Action]:
         """Return what one whole message of the kernel asks for."""
-        if len(message) < abi.IN_HEADER.size:
+        if len(message) < _BODY:
             raise ProtocolError(f"a FUSE message of {len(message)} octets")
-        length, opcode, unique, _, _, _, tid, _, _ = abi.IN_HEADER.unpack_from(message)
+        length, opcode, unique, tid = _unpack_header(message)
         if length != len(message):
             raise ProtocolError(f"a FUSE message of {len(message)} octets says it has {length}")
-        body = message[abi.IN_HEADER.size :]
         if not self._initialised:
             if opcode != abi.CUSE_INIT:
                 raise ProtocolError(f"FUSE message {opcode} before CUSE_INIT")
-            return [self._init(unique, body)]
-        request = self._requests.get(opcode)
-        if request is None:
-            return [] if opcode in abi.NO_REPLY else [_error(unique, errno.ENOSYS)]
-        return request(unique, tid, body)
+            return [self._init(unique, message[_BODY:])]
+        found = self._file_requests.get(opcode)
+        if found is None:
+            request = self._requests.get(opcode)
+            if request is None:
+                return [] if opcode in abi.NO_REPLY else [_error(unique, errno.ENOSYS)]
+            return request(unique, message[_BODY:])
+        layout, on_file = found
+        if length < _BODY + layout.size:
+            return [_error(unique, errno.EINVAL)]
+        members = layout.unpack_from(message, _BODY)
+        file = self._files.get(members[0])
+        if file is None:
+            return [_error(unique, errno.EBADF)]
+        try:
+            return on_file(unique, tid, file, members, message[_BODY + layout.size :])
+        except OSError as error:
+            return [_error(unique, error.errno or errno.EIO)]
 
     def finish(self, execute: Execute, response: bytes) -> list[bytes]:
         """Take the response to *execute*."""
@@ -155,7 +180,7 @@ class CuseProtocol:
         out = abi.CUSE_INIT_OUT.pack(major, minor, 0, 0, TPM_BUFSIZE, MAX_WRITE, *self._numbers)
         return _reply(unique, out + b"DEVNAME=" + self._name.encode() + b"\0")
 
-    def _open(self, unique: int, tid: int, body: bytes) -> list[Action]:
+    def _open(self, unique: int, body: bytes) -> list[Action]:
         if len(body) < abi.OPEN_IN.size:
             return [_error(unique, errno.EINVAL)]
         try:
@@ -167,88 +192,68 @@ class CuseProtocol:
         flags = abi.FOPEN_DIRECT_IO | abi.FOPEN_NONSEEKABLE
         return [_reply(unique, abi.OPEN_OUT.pack(self._handle, flags, 0))]
 
-    def _write(self, unique: int, tid: int, body: bytes) -> list[Action]:
-        if len(body) < abi.WRITE_IN.size:
-            return [_error(unique, errno.EINVAL)]
-        handle, _, size, _, _, flags, _ = abi.WRITE_IN.unpack_from(body)
-        data = body[abi.WRITE_IN.size :]
+    def _write(
+        self, unique: int, tid: int, file: _File, members: _Members, data: bytes
+    ) -> list[Action]:
+        handle, _, size, _, _, flags, _ = members
         if len(data) != size:
-            return [_error(unique, errno.EINVAL)]
-        file = self._files.get(handle)
-        if file is None:
-            return [_error(unique, errno.EBADF)]
-        try:
-            if file.control is not None and (file.control.sends or file.control.receives):
-                file.control.write(data)
-                return [_reply(unique, abi.WRITE_OUT.pack(size, 0))]
-            submit = file.session.write(data)
-        except OSError as error:
-            return [_error(unique, error.errno or errno.EIO)]
+            raise refused(errno.EINVAL)
+        if file.control is not None and (file.control.sends or file.control.receives):
+            file.control.write(data)
+            return [_reply(unique, abi.WRITE_OUT.pack(size, 0))]
+        session = file.session
+        submit = session.write(data)
         queued = bool(flags & os.O_NONBLOCK)
-        execute = Execute(unique, handle, tid, size, queued, submit, file.session.transport)
+        execute = Execute(unique, handle, tid, size, queued, submit, session.transport)
         file.executing = execute
         return [_reply(unique, abi.WRITE_OUT.pack(size, 0)), execute] if queued else [execute]
 
-    def _read(self, unique: int, tid: int, body: bytes) -> list[Action]:
-        if len(body) < abi.READ_IN.size:
-            return [_error(unique, errno.EINVAL)]
-        handle, _, size, _, _, _, _ = abi.READ_IN.unpack_from(body)
-        file = self._files.get(handle)
-        if file is None:
-            return [_error(unique, errno.EBADF)]
-        try:
-            if file.control is not None and (file.control.sends or file.control.receives):
-                return [_reply(unique, file.control.read(size))]
-            data = file.session.read(size)
-        except OSError as error:
-            return [_error(unique, error.errno or errno.EIO)]
-        return [_reply(unique, data), *(_wake(file) if data else ())]
+    def _read(
+        self, unique: int, tid: int, file: _File, members: _Members, data: bytes
+    ) -> list[Action]:
+        size = members[2]
+        if file.control is not None and (file.control.sends or file.control.receives):
+            return [_reply(unique, file.control.read(size))]
+        found = file.session.read(size)
+        return [_reply(unique, found), *(_wake(file) if found else ())]
 
-    def _poll(self, unique: int, tid: int, body: bytes) -> list[Action]:
-        if len(body) < abi.POLL_IN.size:
-            return [_error(unique, errno.EINVAL)]
-        handle, kh, flags, _ = abi.POLL_IN.unpack_from(body)
-        file = self._files.get(handle)
-        if file is None:
-            return [_error(unique, errno.EBADF)]
+    def _poll(
+        self, unique: int, tid: int, file: _File, members: _Members, data: bytes
+    ) -> list[Action]:
+        _, kh, flags, _ = members
         if flags & abi.FUSE_POLL_SCHEDULE_NOTIFY:
             file.poll_kh = kh
         return [_reply(unique, abi.POLL_OUT.pack(file.session.poll(), 0))]
 
-    def _ioctl(self, unique: int, tid: int, body: bytes) -> list[Action]:
+    def _ioctl(
+        self, unique: int, tid: int, file: _File, members: _Members, data: bytes
+    ) -> list[Action]:
         """Have an ioctl of swtpm run; the kernel's TPM device knows none."""
-        if len(body) < abi.IOCTL_IN.size:
-            return [_error(unique, errno.EINVAL)]
-        handle, _, command, _, in_size, out_size = abi.IOCTL_IN.unpack_from(body)
-        argument = body[abi.IOCTL_IN.size :]
-        if len(argument) != in_size:
-            return [_error(unique, errno.EINVAL)]
-        file = self._files.get(handle)
-        if file is None:
-            return [_error(unique, errno.EBADF)]
+        _, _, command, _, in_size, out_size = members
+        if len(data) != in_size:
+            raise refused(errno.EINVAL)
         control = file.control
         if control is None or not is_control(command):
-            return [_error(unique, errno.ENOTTY)]
+            raise refused(errno.ENOTTY)
 
         def run() -> bytes:
             try:
-                result = control.ioctl(command, argument)
+                result = control.ioctl(command, data)
             except OSError as error:
                 return _error(unique, error.errno or errno.EIO)
             return _reply(unique, abi.IOCTL_OUT.pack(0, 0, 0, 0) + result[:out_size])
 
         return [Ioctl(run)]
 
-    def _release(self, unique: int, tid: int, body: bytes) -> list[Action]:
-        if len(body) < abi.RELEASE_IN.size:
-            return [_error(unique, errno.EINVAL)]
-        file = self._files.pop(abi.RELEASE_IN.unpack_from(body)[0], None)
-        if file is None:
-            return [_error(unique, errno.EBADF)]
+    def _release(
+        self, unique: int, tid: int, file: _File, members: _Members, data: bytes
+    ) -> list[Action]:
+        del self._files[members[0]]
         file.session.release()
-        return [_reply(unique), *([Cancel(file.executing, gone=True)] if file.executing is not None else ())]
+        cancels = [Cancel(file.executing, gone=True)] if file.executing is not None else []
+        return [_reply(unique), *cancels]
 
-    def _interrupt(self, unique: int, tid: int, body: bytes) -> list[Action]:
+    def _interrupt(self, unique: int, body: bytes) -> list[Action]:
         """An interrupt has no reply; what it interrupts is answered in its own time."""
         if len(body) < abi.INTERRUPT_IN.size:
             return []
