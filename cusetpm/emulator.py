@@ -10,11 +10,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from cusetpm.daemon import Device, System
+from cusetpm.daemon import Device
 from cusetpm.devices.mssim.server import SimulatorServer
 from cusetpm.devices.streams import Endpoint, open_socket
 from cusetpm.devices.swtpm.control import Control, Policy
 from cusetpm.devices.swtpm.server import ControlServer, DataServer
+from cusetpm.holder import Holder
 from hwtpm.errors import StateError, TpmError
 from hwtpm.family import family
 
@@ -49,6 +50,7 @@ class Settings(NamedTuple):
     powered: bool = False  # before the first INIT
     startup: str | None = None  # "clear" or "state": the Startup that is sent first
     policy: Policy = Policy()
+    incoming: bool = False  # the storage is taken when state comes in, or power is wanted
     terminate: bool = False  # the program ends when a client leaves the channel for commands
     pid: Path | int | None = None  # a file, or the descriptor of one, for the number of this process
 
@@ -61,15 +63,15 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
     # The main thread alone takes these, so that teardown is never interrupted half-way.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     with ExitStack() as stack:
-        system = System(settings.state, key=settings.policy.keys.file)
-        stack.callback(system.close)
-        # Bare as one of swtpm's, because swtpm_setup wants to make the endorsement key of a TPM 1.2 itself.
-        device = system.add_guest(GUEST, tpm=settings.family, powered=settings.powered, resume=True,
-                                  bare=True)
-        if settings.startup is not None:
+        holder = Holder(settings.state, GUEST, settings.family, settings.policy.keys.file)
+        stack.callback(holder.close)
+        device = None
+        if not settings.incoming or settings.powered:
+            device = holder.open(powered=settings.powered)
+        if device is not None and settings.startup is not None:
             _start_up(device, settings.startup)
-        control = Control(device, settings.policy)
-        stack.callback(lambda: device.power_off(orderly=settings.policy.auto_shutdown))
+        control = Control(holder, settings.policy)
+        stack.callback(lambda: holder.power_off(orderly=settings.policy.auto_shutdown))
         way_in = settings.data
         if isinstance(way_in, SimulatorPorts):
             simulator = SimulatorServer(control, way_in.host, way_in.port, _end,
@@ -91,7 +93,8 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
             _open(server, settings.control.place)
         if settings.pid is not None:
             stack.callback(_write_pid(settings.pid))
-        device.accept()
+        if device is not None:
+            device.accept()
         # What start-up made stays for good; collections need not look at it again.
         gc.freeze()
         ready()

@@ -25,6 +25,10 @@ _FORMAT = "cusetpm state 1\n"
 _FLOCK = Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
 
 
+class InUse(StateError):
+    """Another process holds the directory."""
+
+
 class StateDirectory:
     """An open state directory; nobody else can open it until `close`.
 
@@ -150,7 +154,7 @@ class StateDirectory:
             except OSError as error:
                 self._made_lock = False
                 if error.errno in (errno.EACCES, errno.EAGAIN):
-                    raise StateError(f"{self.path}: in use by {_holder(lock)}; wait for it, stop it, or take "
+                    raise InUse(f"{self.path}: in use by {_holder(lock)}; wait for it, stop it, or take "
                                      f"another directory") from None
                 error.filename = str(path)
                 raise

@@ -142,7 +142,7 @@ def _settings(options: dict[str, Any], state: Path) -> Settings:
     from cusetpm.devices.swtpm.control import Policy
     from cusetpm.emulator import Channel, Settings
 
-    flags, locality = options["flags"] or {}, options["locality"] or {}
+    flags, locality, migration = (options[name] or {} for name in ("flags", "locality", "migration"))
     if flags.get("startup-deactivated"):
         raise click.UsageError("--flags: startup-deactivated cannot be had")
     startup = next((kind for kind in ("clear", "state") if flags.get(f"startup-{kind}")), None)
@@ -150,7 +150,7 @@ def _settings(options: dict[str, Any], state: Path) -> Settings:
         auto_shutdown=not flags.get("disable-auto-shutdown", False),
         reject_locality_4=locality.get("reject-locality-4", False),
         allow_set_locality=locality.get("allow-set-locality", False),
-        release_lock_outgoing=(options["migration"] or {}).get("release-lock-outgoing", False),
+        release_lock_outgoing=migration.get("release-lock-outgoing", False),
         keys=Keys(keys.read("--key", options["key"]), keys.read("--migration-key", options["migration_key"])),
     )
     powered = flags.get("not-need-init", False) or startup is not None
@@ -160,7 +160,7 @@ def _settings(options: dict[str, Any], state: Path) -> Settings:
     # A connection that was handed over cannot be had again.
     terminate = options["terminate"] or (isinstance(data, Channel) and isinstance(data.place, int))
     return Settings("2.0" if options["tpm2"] else "1.2", state, _control(options), data, powered, startup,
-                    policy, terminate, written)
+                    policy, migration.get("incoming", False), terminate, written)
 
 
 def _control(options: dict[str, Any]) -> Channel | None:
