@@ -158,16 +158,16 @@ class Guest:
                 return self._family.unsaved
             self._cancel = False
             self._executed += 1
-            outcome = engine.execute(command, locality, cancelled or self._cancelled)
+            response, dirty = engine.execute(command, locality, cancelled or self._cancelled)
             if engine.fault is not None:
                 log.error("vTPM %s is in failure mode", self.uuid, exc_info=engine.fault)
                 engine.fault = None
-            if outcome.dirty:
+            if dirty:
                 if not self._held and not self._stored(engine):
                     return self._family.unsaved
-                if self._family.shuts_down(command) and not response_code(outcome.response):
+                if self._family.shuts_down(command) and not response_code(response):
                     self._shut_down_at = self._executed
-            return outcome.response
+            return response
 
     @property
     def shut_down(self) -> bool:

@@ -74,10 +74,8 @@ class Chip:
 
     def _execute(self, command: bytes, locality: int) -> bytes:
         with self._lock:
-            outcome = self.engine.execute(command, locality, self.tis.cancelled)
-            if not self._stored():
-                return self.kind.unsaved
-            return outcome.response
+            response, _ = self.engine.execute(command, locality, self.tis.cancelled)
+            return response if self._stored() else self.kind.unsaved
 
     def _hash_end(self) -> None:
         with self._lock:

@@ -17,18 +17,6 @@ _pack_plain = Struct(">HII").pack
 _pack_u16 = Struct(">HIIH").pack
 
 
-class Outcome(Protocol):
-    """What a command came to."""
-
-    @property
-    def response(self) -> bytes:
-        """The response."""
-
-    @property
-    def dirty(self) -> bool:
-        """Whether permanent state must be stored before the response leaves."""
-
-
 class Engine(Protocol):
     """A TPM with power, of either family; see `hwtpm.tpm2.engine` and `hwtpm.tpm12.engine`."""
 
@@ -37,8 +25,12 @@ class Engine(Protocol):
     def made_from(self, seed: bytes) -> bool:
         """Tell whether *seed* made this TPM, as far as that can be seen."""
 
-    def execute(self, command: bytes, locality: int = 0, cancelled: Callable[[], bool] = ...) -> Outcome:
-        """Run *command*, which came from *locality* 0 to 4."""
+    def execute(self, command: bytes, locality: int = 0,
+                cancelled: Callable[[], bool] = ...) -> tuple[bytes, bool]:
+        """Run *command*, which came from *locality* 0 to 4.
+
+        Returns the response, and whether permanent state must be stored before it leaves.
+        """
 
     @property
     def dirty(self) -> bool:

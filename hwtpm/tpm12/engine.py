@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from hwtpm import snapshot as frame
 from hwtpm.crypto.drbg import CtrDrbg
@@ -22,13 +22,6 @@ _WHAT: Final = "TPM 1.2"
 
 def _never() -> bool:
     return False
-
-
-class Outcome(NamedTuple):
-    """What a command came to: its response, and whether permanent state must be stored before it leaves."""
-
-    response: bytes
-    dirty: bool
 
 
 class Engine:
@@ -66,9 +59,11 @@ class Engine:
         """Tell whether *seed* made this TPM, as far as that can be seen by a secret that it still has."""
         return self.tpm.permanent.was_made_from(CtrDrbg(seed).generate)
 
-    def execute(self, command: bytes, locality: int = 0, cancelled: Callable[[], bool] = _never) -> Outcome:
+    def execute(self, command: bytes, locality: int = 0,
+                cancelled: Callable[[], bool] = _never) -> tuple[bytes, bool]:
         """Run *command*, which came from *locality* 0 to 4; any octets get exactly one response.
 
+        Returns it, and whether permanent state has changed and must be stored before the response leaves.
         A command that takes long asks *cancelled* again and again, and ends with TPM_FAIL when it is true;
         nothing has changed then.  A defect of the engine puts this TPM into failure mode (TPM_FAIL) and is
         kept in `fault`; what the command changed is not reported as dirty then.
@@ -81,8 +76,8 @@ class Engine:
         except Exception as fault:  # The guest must not be able to end the process with a defect of ours.
             self.fault = fault
             tpm.power.fail("internal error")
-            return Outcome(error_response(TPM_FAIL), False)
-        return Outcome(response, self.dirty)
+            return error_response(TPM_FAIL), False
+        return response, self.dirty
 
     @property
     def dirty(self) -> bool:

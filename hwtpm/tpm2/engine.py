@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from hwtpm import snapshot as frame
 from hwtpm.crypto.drbg import CtrDrbg
@@ -25,13 +25,6 @@ _SIZE: Final = 4  # octets of the size of the volatile part, in a section of the
 
 def _never() -> bool:
     return False
-
-
-class Outcome(NamedTuple):
-    """What a command came to: its response, and whether permanent state must be stored before it leaves."""
-
-    response: bytes
-    dirty: bool
 
 
 class Engine:
@@ -72,9 +65,11 @@ class Engine:
         """Tell whether *seed* made this TPM, as far as that can be seen by a secret that it still has."""
         return self.tpm.hierarchies.was_made_from(CtrDrbg(seed).generate)
 
-    def execute(self, command: bytes, locality: int = 0, cancelled: Callable[[], bool] = _never) -> Outcome:
+    def execute(self, command: bytes, locality: int = 0,
+                cancelled: Callable[[], bool] = _never) -> tuple[bytes, bool]:
         """Run *command*, which came from *locality* 0 to 4; any octets get exactly one response.
 
+        Returns it, and whether permanent state has changed and must be stored before the response leaves.
         A command that takes long asks *cancelled* again and again, and ends with TPM_RC_CANCELED when it is
         true; nothing has changed then.  The engine keeps no request to cancel of its own: who sent the
         command knows whether a request is meant for it, so none is lost and none hits the next command.
@@ -92,8 +87,8 @@ class Engine:
         except Exception as fault:  # The guest must not be able to end the process with a defect of ours.
             self.fault = fault
             tpm.power.failed = True
-            return Outcome(error_response(TPM_RC_FAILURE), False)
-        return Outcome(response, tpm.changes.any)
+            return error_response(TPM_RC_FAILURE), False
+        return response, tpm.changes.any
 
     @property
     def dirty(self) -> bool:

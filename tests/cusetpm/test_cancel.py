@@ -83,7 +83,7 @@ class Steps:
     def execute(self, octets: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
         assert cancelled is not None
         self.before()
-        response = self.engine.execute(octets, locality, cancelled).response
+        response, _ = self.engine.execute(octets, locality, cancelled)
         self.after()
         return response
 

@@ -183,7 +183,7 @@ def established(chip: Chip) -> bool:
 
 def test_the_platform_launches_through_the_registers_of_locality_4(tmp_path: Path) -> None:
     chip = make_chip(tmp_path / "nv")
-    client = Client(lambda command: chip.engine.execute(command).response, CtrDrbg(b"n").generate)
+    client = Client(lambda command: chip.engine.execute(command)[0], CtrDrbg(b"n").generate)
     client.run(Startup(TPM_SU_CLEAR))
     before = chip.saves
     by_registers(chip)

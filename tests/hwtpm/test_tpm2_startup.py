@@ -260,7 +260,8 @@ def test_a_startup_that_could_not_be_stored_has_not_happened() -> None:
     machine.run(Shutdown(TPM_SU_STATE))
     machine.power_cycle()
     assert machine.durable is not None
-    assert machine.engine.execute(bytes.fromhex("8001 0000000c 00000144 0001")).dirty
+    _, dirty = machine.engine.execute(bytes.fromhex("8001 0000000c 00000144 0001"))
+    assert dirty
     machine.engine.rollback(machine.durable)
     with refused(TPM_RC_INITIALIZE):
         machine.run(GetRandom(1))
