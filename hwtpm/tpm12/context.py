@@ -156,7 +156,7 @@ class Plan:
     def __init__(self, run: Callable[[Tpm, Call, Any], Any], request: type[Command[Any]]) -> None:
         response = response_of(request)
         handles = Struct(f">{len(handle_area(request))}I")
-        self.run = run
+        self.run = _cancellable(run) if request.LONG else run
         self.request = request
         self.handle_size = handles.size
         self.take_handles = handles.unpack_from
@@ -164,6 +164,16 @@ class Plan:
         self.write = parameter_writer(response)
         self.response_handles = tuple(m.name for m in handle_area(response))
         self.write_handles = Struct(f">{len(self.response_handles)}I").pack
+
+
+def _cancellable(run: Callable[[Tpm, Call, Any], Any]) -> Callable[[Tpm, Call, Any], Any]:
+    """Return *run* that does not begin when the command has been asked to end; it asks again on its way."""
+
+    def unless_cancelled(tpm: Tpm, call: Call, cmd: Any) -> Any:
+        tpm.check_cancel()
+        return run(tpm, call, cmd)
+
+    return unless_cancelled
 
 
 COMMANDS: dict[int, Entry] = {}

@@ -57,6 +57,7 @@ from hwtpm.wire import decode, encode
 
 OAEP_LABEL: Final = b"TCPA"  # the P of every OAEP block (Part 1, 31.1.1)
 
+_MAX_EXPONENT: Final = 0xFFFFFFFF
 _OAEP: Final = frozenset({TPM_ES_RSAESOAEP_SHA1_MGF1})
 _ENCRYPTION: Final = _OAEP | {TPM_ES_RSAESPKCSv15}
 _NO_ES, _NO_SS = frozenset({TPM_ES_NONE}), frozenset({TPM_SS_NONE})
@@ -133,6 +134,8 @@ def generate(tpm: Tpm, template: TPM_KEY, payload: int, usage_auth: bytes, migra
     """
     rsa = rsa_parms(template.algorithm_parms)
     exponent = exponent_of(rsa)
+    if exponent > _MAX_EXPONENT:
+        raise TpmError(TPM_BAD_KEY_PROPERTY)
     p, q = _primes(tpm, rsa.key_length, exponent)
     octets = rsa.key_length // 8
     public = TPM_KEY(template.tag, template.fill, template.key_usage, template.key_flags,

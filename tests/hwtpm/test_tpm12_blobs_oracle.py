@@ -397,6 +397,11 @@ def test_secrets_that_do_not_change(both: Owned) -> None:
         (TPM_PID_ADCP, TPM_ET_KEY, sealed, (SRK, KEY_AUTH)),
     ):
         both.agree(ChangeAuth(TPM_KH_SRK, protocol, ZERO, kind, blob), *auths)
+    # The structures differ in their payload only, which swtpm does not look at (Part 3, 17.1, action 10).
+    as_data = ChangeAuth(TPM_KH_SRK, TPM_PID_ADCP, ZERO, TPM_ET_DATA, keys)
+    refused, taken = both.answers(as_data, SRK, KEY_AUTH)
+    assert refused == "0x43"
+    assert not isinstance(taken, str)
     for protocol, kind, auth in (
         (TPM_PID_OWNER, TPM_ET_OWNER, OWNER), (TPM_PID_ADCP, TPM_ET_KEYHANDLE, OWNER),
         (TPM_PID_ADCP, TPM_ET_OWNER, OWNER._replace(secret=BAD)), (TPM_PID_ADCP, TPM_ET_OWNER, OWNER_AUTH),

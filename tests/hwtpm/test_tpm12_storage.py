@@ -180,6 +180,8 @@ def rsa(bits: int, primes: int = 2, exponent: bytes = b"") -> bytes:
     (TPM_KEY_SIGNING, TPM_ALG_RSA, rsa(4096)),
     (TPM_KEY_SIGNING, TPM_ALG_RSA, rsa(2048, exponent=b"\0\0\1")),
     (TPM_KEY_SIGNING, TPM_ALG_RSA, rsa(2048, exponent=b"\1")),
+    (TPM_KEY_SIGNING, TPM_ALG_RSA, rsa(2048, exponent=b"\1\0\0\0\1")),
+    (TPM_KEY_SIGNING, TPM_ALG_RSA, rsa(2048, exponent=b"\xff" * 3000)),
     (TPM_KEY_STORAGE, TPM_ALG_RSA, rsa(1024)),
     (TPM_KEY_STORAGE, TPM_ALG_RSA, rsa(2048, exponent=b"\3")),
     (TPM_KEY_MIGRATE, TPM_ALG_RSA, rsa(1024)),
@@ -249,14 +251,26 @@ def test_keys_of_512_and_1024_bits_work(machine: Machine, bits: int, exponent: b
 
 def test_a_cancelled_command_fails_and_ends_its_session(machine: Machine) -> None:
     """TPM 1.2 has no code for that; the TIS specification lets the driver take no answer at all."""
-    machine.engine.tpm.primes = None
+    template = key_template(TPM_KEY_SIGNING, SIGNING_PARMS)
+    found_ahead = machine.tpm.primes
     machine.cancelled = lambda: True
-    with refused(TPM_FAIL):
-        create_key(machine.client, key_template(TPM_KEY_SIGNING, SIGNING_PARMS))
-    assert not machine.tpm.sessions.open
-    machine.cancelled = bool
-    machine.engine.tpm.primes = machine.primes
-    assert signing_key(machine.client)
+    for primes in (found_ahead, None):
+        machine.tpm.primes = primes
+        with refused(TPM_FAIL):
+            create_key(machine.client, template)
+        assert not machine.tpm.sessions.open
+    asked: list[int] = []
+
+    def third_time() -> bool:
+        asked.append(1)
+        return len(asked) == 3
+
+    machine.cancelled = third_time
+    with refused(TPM_FAIL):  # while it searches
+        create_key(machine.client, template)
+    assert len(asked) == 3
+    machine.cancelled, machine.tpm.primes = bool, found_ahead
+    assert create_key(machine.client, template)
 
 
 # Loading

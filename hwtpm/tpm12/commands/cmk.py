@@ -221,8 +221,8 @@ def cmk_convert_migration(tpm: Tpm, call: Call, cmd: CMKConvertMigration) -> Con
     msa_digest = sha1(encode(cmd.msa_list)).digest()
     if not compare_digest(sha1(msa_digest + key_digest).digest(), arrived.p_hash):
         raise TpmError(TPM_AUTHFAIL)
-    ours = compare_digest(parent.migration_auth, tpm.permanent.tpm_proof)
-    if parent.public.key_flags & TPM_MIGRATABLE or not ours:
+    # A key that cannot migrate has been loaded because its migrationAuth is the proof of this TPM.
+    if parent.public.key_flags & TPM_MIGRATABLE:
         raise TpmError(TPM_INVALID_KEYUSAGE)
     _check_ticket(tpm, cmd.sig_ticket, cmd.msa_list, encode(cmd.restrict_ticket))
     if cmd.restrict_ticket.destination_key_digest != pubkey_digest(parent.pubkey):
