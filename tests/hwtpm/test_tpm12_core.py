@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from hashlib import sha1
 from struct import pack
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwtpm.errors import StateError
+from hwtpm.tpm12.context import COMMANDS
 from hwtpm.tpm12.engine import Engine
 from hwtpm.tpm12.requests.integrity import Extend, PcrRead
 from hwtpm.tpm12.requests.random import GetRandom
@@ -86,6 +88,26 @@ def test_any_octets_get_one_well_formed_response(octets: bytes) -> None:
     assert len(response) >= 10
     assert int.from_bytes(response[2:6], "big") == len(response)
     assert len(machine.run(GetRandom(4)).random_bytes) == 4
+
+
+@cache
+def _owned_state() -> bytes:
+    state = owned().durable
+    assert state is not None
+    return state
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_parameters_of_any_command_get_one_well_formed_response(data: st.DataObject) -> None:
+    machine = Machine(snapshot=_owned_state())
+    machine.run(Startup(TPM_ST_CLEAR))
+    before = machine.durable
+    ordinal = data.draw(st.sampled_from(sorted(COMMANDS)))
+    tag, body = data.draw(st.sampled_from([0xC1, 0xC2, 0xC3])), data.draw(st.binary(max_size=200))
+    response = machine.execute(pack(">HII", tag, 10 + len(body), ordinal) + body)
+    assert int.from_bytes(response[2:6], "big") == len(response) >= 10
+    assert code(response) == 0 or machine.durable == before
 
 
 def test_a_disabled_tpm_extends_and_shows_nothing() -> None:
