@@ -19,7 +19,7 @@ from pathlib import Path
 from struct import Struct
 
 from hwtpm.errors import StateError
-from hwtpm.slots import sync_directory, write_whole
+from hwtpm.slots import open_regular, sync_directory, write_whole
 
 _FORMAT = "cusetpm state 1\n"
 _FLOCK = Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
@@ -88,7 +88,7 @@ class StateDirectory:
         """
         home = self.path / "guests" / name
         try:
-            found = (home / "uuid").read_text(errors="replace").strip()
+            found = _read(home / "uuid").strip()
         except FileNotFoundError:
             if _any_content(home, "state.?"):
                 raise StateError(f"{home / 'uuid'} is gone: put it back, or remove {home} for "
@@ -113,7 +113,7 @@ class StateDirectory:
         """Return whether this is a state directory already; False if there is nothing in it."""
         marker = self.path / "format"
         try:
-            found = marker.read_text(errors="replace")
+            found = _read(marker)
         except FileNotFoundError:
             # A start that was killed may have left the lock, and the marker under its first name.
             if any(name != "lock" and not name.startswith(".format.") for name in os.listdir(self.path)):
@@ -179,16 +179,23 @@ class StateDirectory:
 def _make_directories(path: Path) -> list[Path]:
     """*path* is a directory; return those that were made for that, the deepest first."""
     missing = [each for each in (path, *path.parents) if not os.path.lexists(each)]
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+    # SQLite would say of a directory like this that the store is read-only.
+    if not os.access(path, os.W_OK | os.X_OK):
+        number = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(number, os.strerror(number), str(path))
     return missing
 
 
 def _open_lock(path: Path) -> tuple[int, bool]:
     """Return the open file at *path*, and whether it was made for that."""
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), True
+        return open_regular(path, os.O_RDWR | os.O_CREAT | os.O_EXCL), True
     except FileExistsError:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC), False
+        return open_regular(path, os.O_RDWR | os.O_NOFOLLOW), False
 
 
 def _is_at(file: int, path: Path) -> bool:
@@ -203,6 +210,12 @@ def _holder(lock: int) -> str:
     asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(lock, fcntl.F_GETLK, asked))
     return f"process {pid}" if kind != fcntl.F_UNLCK and pid > 0 else "another process"
+
+
+def _read(path: Path) -> str:
+    """Return the content of the file at *path*, as far as it is text."""
+    with open(open_regular(path, os.O_RDONLY), errors="replace") as file:
+        return file.read()
 
 
 def _any_content(directory: Path, pattern: str) -> bool:

@@ -7,7 +7,9 @@ for the caller to know.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from struct import Struct
@@ -32,8 +34,11 @@ class Slots:
         self._files = [-1, -1]
         try:
             for slot in (0, 1):
-                with suppress(FileNotFoundError):
+                try:
                     self._open(slot, 0)
+                except FileNotFoundError:
+                    if os.path.islink(f"{path}.{slot}"):
+                        raise  # Nor could it be made.
         except OSError:
             self.close()
             raise
@@ -86,7 +91,7 @@ class Slots:
             raise
 
     def _open(self, slot: int, flags: int) -> None:
-        fd = os.open(f"{self.path}.{slot}", os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+        fd = open_regular(f"{self.path}.{slot}", os.O_RDWR | flags)
         self._files[slot], self._room[slot] = fd, os.fstat(fd).st_size
 
     def _grow(self, slot: int, room: int) -> None:
@@ -100,6 +105,18 @@ class Slots:
                 os.ftruncate(fd, old)
             raise
         self._room[slot] = room
+
+
+def open_regular(path: str | Path, flags: int) -> int:
+    """Return a file descriptor of the file at *path*, opened with *flags*; it is made with mode 0600.
+
+    OSError from the file system, and for what is no file: reading a pipe would wait for ever.
+    """
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return fd
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:

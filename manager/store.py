@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from hwtpm.errors import StateError
-from hwtpm.slots import sync_directory
+from hwtpm.slots import open_regular, sync_directory
 from manager.model import Identity, Mark, Row, SealedRoot
 
 APPLICATION_ID: Final = 0x7654504D  # "vTPM"
@@ -145,7 +145,7 @@ def copied(path: Path, scratch: Path | None = None) -> Iterator[Store | None]:
         copy = Path(place) / path.name
         try:
             # Who cannot write to the store hears of it now, not when something has to be saved.
-            with open(path, "r+b") as source, open(copy, "wb") as target:
+            with open(open_regular(path, os.O_RDWR), "rb") as source, open(copy, "wb") as target:
                 shutil.copyfileobj(source, target)
         except FileNotFoundError:
             yield None

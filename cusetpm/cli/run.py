@@ -31,6 +31,16 @@ class _Hex(click.ParamType[bytes]):
         return seed
 
 
+class _Directory(click.Path):
+    """A directory; what the shell makes of a variable that is not set is not the current one."""
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None,
+                ctx: click.Context | None) -> str | bytes | os.PathLike[str]:
+        if not os.fspath(value):
+            self.fail("an empty path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option("--tpm", type=click.Choice(["2.0", "1.2"]), default="2.0", show_default=True,
               help="TPM family.")
@@ -40,7 +50,7 @@ class _Hex(click.ParamType[bytes]):
               show_default=True, help="How COMMAND reaches the TPM; auto takes the best there is.")
 @click.option("--startup", type=click.Choice(["clear", "state", "none"]), default="clear", show_default=True,
               help="The TPM2_Startup that is sent first, as firmware would.")
-@click.option("--state-dir", type=click.Path(file_okay=False, readable=False, path_type=Path),
+@click.option("--state-dir", type=_Directory(file_okay=False, readable=False, path_type=Path),
               help="Keep the TPM's state here; without it the TPM is gone with COMMAND.")
 @click.option("--seed", type=_Hex(), metavar="HEX",
               help="Make a new TPM's primary seeds from this, so that its keys can be repeated.  A TPM that "

@@ -78,7 +78,8 @@ def test_a_command_that_is_not_there_or_not_executable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--seed", "xyz", "true"], ["--front-end", "usb", "true"],
-                                       ["--tpm", "3", "true"], ["--statedir", "s", "true"]])
+                                       ["--state-dir", "", "true"], ["--tpm", "3", "true"],
+                                       ["--statedir", "s", "true"]])
 def test_wrong_usage_is_one_line_and_status_2(arguments: list[str]) -> None:
     assert "; see cusetpm run --help" in refusal(run(*arguments), 2)
 
@@ -189,6 +190,7 @@ def test_nothing_to_resume_is_said_with_what_to_do(tmp_path: Path) -> None:
 def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert str(tmp_path / "file") in refusal(run("--state-dir", tmp_path / "file" / "s", "--", "true"))
+    assert "/dev/null: Not a directory" in refusal(run("--state-dir", "/dev/null", "--", "true"))
 
 
 @pytest.mark.parametrize("name", ["XDG_RUNTIME_DIR", "TMPDIR"])

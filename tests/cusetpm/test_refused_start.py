@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.other_user import cusetpm_as_nobody
+
 CUSETPM = [sys.executable, "-I", "-m", "cusetpm"]
 
 Entry = tuple[int, int, bytes]
@@ -179,6 +181,29 @@ def test_a_missing_file(state: Path, names: tuple[str, ...], says: str, lock: bo
 def test_a_damaged_uuid(state: Path, content: bytes) -> None:
     (state / "guests/tpm0/uuid").write_bytes(content)
     refused(state, "uuid: not a UUID")
+
+
+@pytest.mark.parametrize("name", ["format", "lock", "chip.0", "manager.db", "guests/tpm0/uuid",
+                                  "guests/tpm0/state.0"])
+@pytest.mark.parametrize("kind", ["pipe", "directory", "dangling link"])
+def test_something_else_in_the_place_of_a_file(state: Path, name: str, kind: str) -> None:
+    """A pipe, above all, is not waited for."""
+    (state / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(state / name)
+    elif kind == "directory":
+        (state / name).mkdir()
+    else:
+        (state / name).symlink_to("nothing/there")
+    says = {("pipe", "manager.db"): "the manager's store, is gone",
+            ("dangling link", "format"): "not empty, and not a state directory"}
+    refused(state, says.get((kind, name), name))
+
+
+def test_a_directory_without_the_right_to_write(state: Path) -> None:
+    command = cusetpm_as_nobody("run", "--state-dir", str(state), "--", "true")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd="/")
+    assert (done.returncode, done.stderr) == (125, f"cusetpm: {state}: Permission denied\n")
 
 
 def test_a_directory_in_use(state: Path) -> None:
