@@ -15,11 +15,19 @@ from hwtpm.tpm2.types.constants import (
     TPM_RC_AUTH_UNAVAILABLE,
     TPM_RC_BAD_AUTH,
 )
-from hwtpm.tpm2.types.handles import TPM_HT_NV_INDEX, TPM_RH_LOCKOUT, TPM_RS_PW
+from hwtpm.tpm2.types.handles import (
+    TPM_HT_NV_INDEX,
+    TPM_RH_ENDORSEMENT,
+    TPM_RH_LOCKOUT,
+    TPM_RH_NULL,
+    TPM_RH_OWNER,
+    TPM_RS_PW,
+)
 
 if TYPE_CHECKING:
     from hwtpm.tpm2.context import Tpm
 
+_HIERARCHIES = (TPM_RH_OWNER, TPM_RH_ENDORSEMENT, TPM_RH_NULL)
 MAX_SIZE = 64  # octets of an authValue: the largest digest
 # authorizationSize, sessionHandle, size of the nonce, attributes, size of the password.
 _AREA = Struct(">IIHBH")
@@ -48,6 +56,11 @@ def check(tpm: Tpm, handle: int, role: str, code: int, password: bytes) -> None:
     Raises TPM_RC_PP, TPM_RC_LOCKOUT, TPM_RC_AUTH_TYPE, TPM_RC_AUTH_UNAVAILABLE, TPM_RC_BAD_AUTH, or
     TPM_RC_AUTH_FAIL where the failure counts (Part 1, "Dictionary Attack Protection").
     """
+    if handle in _HIERARCHIES and role == "USER":
+        # None of the rules below is for them, and whoever makes keys comes this way.
+        if not compare_digest(password.rstrip(b"\0"), tpm.hierarchies.auth(handle)):
+            raise TpmError(TPM_RC_BAD_AUTH)
+        return
     entity.check_presence(tpm, handle, code)
     protected = entity.da_protected(tpm, handle)
     if protected:
