@@ -12,6 +12,7 @@ from hwtpm.crypto import ids
 from hwtpm.crypto.drbg import CtrDrbg
 from hwtpm.crypto.primes import generate_rsa
 from hwtpm.crypto.rsa import RsaPrivate
+from hwtpm.tpm12.requests.delegation import DelegateCreateKeyDelegation, DelegateManage
 from hwtpm.tpm12.requests.migration import (
     CMKApproveMA,
     CMKConvertMigration,
@@ -22,7 +23,7 @@ from hwtpm.tpm12.requests.migration import (
     CreateMigrationBlob,
     MigrationBlobResponse,
 )
-from hwtpm.tpm12.requests.signing import CertifyKey, CertifyKey2
+from hwtpm.tpm12.requests.signing import CertifyKey, CertifyKey2, Sign
 from hwtpm.tpm12.requests.startup import Startup
 from hwtpm.tpm12.types.codes import (
     TPM_AUTHFAIL,
@@ -42,7 +43,12 @@ from hwtpm.tpm12.types.codes import (
 )
 from hwtpm.tpm12.types.constants import (
     TPM_CMK_DELEGATE_SIGNING,
+    TPM_CMK_DELEGATE_STORAGE,
+    TPM_DEL_KEY_BITS,
+    TPM_ET_DEL_KEY_BLOB,
     TPM_ET_KEYHANDLE,
+    TPM_FAMILY_CREATE,
+    TPM_FAMILY_ENABLE,
     TPM_KEY_SIGNING,
     TPM_KEY_STORAGE,
     TPM_KH_SRK,
@@ -57,8 +63,11 @@ from hwtpm.tpm12.types.constants import (
     TPM_TAG_CERTIFY_INFO2,
     TPM_TAG_KEY12,
 )
+from hwtpm.tpm12.types.delegate import TPM_DELEGATE_PUBLIC, TPM_DELEGATIONS
 from hwtpm.tpm12.types.key import TPM_KEY, TPM_PUBKEY
 from hwtpm.tpm12.types.migration import TPM_CMK_AUTH, TPM_MSA_COMPOSITE
+from hwtpm.tpm12.types.ordinals import TPM_KEY_DELEGATE_Sign
+from hwtpm.tpm12.types.pcr import TPM_PCR_INFO_SHORT
 from hwtpm.tpm12.wrapping import with_enc_data
 from hwtpm.wire import encode
 from tests.support.tpm2 import refused
@@ -76,6 +85,7 @@ from tests.support.tpm12 import (
     new_key,
     once,
     owned,
+    selection,
     signing_key,
 )
 from tests.support.tpm12_keys import allow, another_tpm, migratable, pubkey, signs
@@ -377,3 +387,26 @@ def test_a_certificate_names_who_can_migrate_the_key(machine: Machine, msa: TPM_
         certify(ZERO)
     with refused(TPM_INVALID_KEYUSAGE):
         client.run(CertifyKey(certifier, key, NONCE), client.oiap(KEY_AUTH), client.oiap(KEY_AUTH))
+
+
+def test_certified_keys_are_delegated_as_the_owner_allows(machine: Machine, msa: TPM_MSA_COMPOSITE) -> None:
+    """By their usage (Part 2, 5.17); other keys are, whatever he allows."""
+    client = machine.client
+    family = int.from_bytes(owner(client, DelegateManage(0, TPM_FAMILY_CREATE, b"F")).ret_data, "big")
+    owner(client, DelegateManage(family, TPM_FAMILY_ENABLE, b"\1"))
+    allowed = TPM_DELEGATE_PUBLIC(0, TPM_PCR_INFO_SHORT(selection(), 0x1F, ZERO),
+                                  TPM_DELEGATIONS(TPM_DEL_KEY_BITS, 1 << TPM_KEY_DELEGATE_Sign, 0), family, 0)
+
+    def sign_delegated(key: int) -> None:
+        session = client.osap(TPM_ET_KEYHANDLE, key, KEY_AUTH)
+        given = client.run(DelegateCreateKeyDelegation(key, allowed, session.encrypt(NONCE)), session).blob
+        client.run(Sign(key, ZERO), client.dsap(TPM_ET_DEL_KEY_BLOB, given, NONCE, key))
+
+    certified, ordinary = load_key(client, make(client, msa)), signing_key(client)
+    sign_delegated(ordinary)
+    for restriction in (0, TPM_CMK_DELEGATE_STORAGE):
+        owner(client, CMKSetRestrictions(restriction))
+        with refused(TPM_INVALID_KEYUSAGE):
+            sign_delegated(certified)
+    owner(client, CMKSetRestrictions(TPM_CMK_DELEGATE_SIGNING))
+    sign_delegated(certified)
