@@ -166,3 +166,14 @@ def test_every_limit_of_1_2_is_that_of_the_profile_and_no_lower_than_that_of_lib
     assert told == {name: str(getattr(profile12, name)) for name in told}
     assert told.keys() >= LIBTPMS_1_2.keys()
     assert [name for name, limit in LIBTPMS_1_2.items() if int(told[name]) < limit] == []
+
+
+def test_nothing_asks_the_caller_to_try_again() -> None:
+    """The document promises it, so no module but that of the constants knows these codes."""
+    engine = Path(profile.__file__).parent
+    sources = {path: path.read_text() for path in engine.rglob("*.py") if path.name != "constants.py"}
+    assert len(sources) > 50
+    for name in ("RETRY", "YIELDED", "TESTING"):
+        assert hasattr(constants, f"TPM_RC_{name}")
+        assert f"`TPM_RC_{name}`" in DOCUMENT
+        assert [path.name for path, text in sources.items() if f"TPM_RC_{name}" in text] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from hwtpm.client import Authorization, Client, Password
+from hwtpm.client import Authorization, Client, Execute, Password
 from hwtpm.crypto.drbg import CtrDrbg
 from hwtpm.tpm2.requests.nv import NVDefineSpace, NVReadPublic, NVWrite
 from hwtpm.tpm2.types.attributes import TPMA_NV_AUTHREAD, TPMA_NV_AUTHWRITE, TPMA_NV_NO_DA
@@ -47,12 +47,20 @@ def either(name: str) -> Iterator[Client]:
         yield started().client
     else:
         with Swtpm() as other:
-            def execute(command: bytes, /) -> bytes:
-                # At the first use of a protected authValue, libtpms makes a note in NV and asks for a retry.
-                response = other.execute(command)
-                return other.execute(command) if response[6:10] == _RETRY else response
+            yield Client(retrying(other.execute), CtrDrbg(b"nonces").generate)
 
-            yield Client(execute, CtrDrbg(b"nonces").generate)
+
+def retrying(execute: Callable[[bytes], bytes]) -> Execute:
+    """Return *execute* of swtpm that sends a command again when libtpms asks for that.
+
+    It does so at the first use of a protected authValue, after it has made a note in NV.
+    """
+
+    def again(command: bytes, /) -> bytes:
+        response = execute(command)
+        return execute(command) if response[6:10] == _RETRY else response
+
+    return again
 
 
 def define(client: Client, auth: bytes = b"", attributes: int = AUTH_INDEX, *, policy: bytes = b"",

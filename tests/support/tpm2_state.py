@@ -93,6 +93,8 @@ class Walk:
         self.random = Random(seed)
         self.contexts: dict[Machine, list[TPMS_CONTEXT]] = {}
         self.auths: dict[int, bytes] = {}
+        # What a first write leaves out is zero here, and can be ones elsewhere (Part 1, 34.2.6.2).
+        self.whole_writes = False
 
     def step(self, *machines: Machine) -> list[list[bytes | int]]:
         """Do one thing to each machine, and return what each answered."""
@@ -128,7 +130,7 @@ class Walk:
 
     def _nv_change(self, m: Machine) -> list[bytes | int]:
         index, by = self.random.choice(INDICES), self.random.choice((TPM_RH_OWNER, TPM_RH_PLATFORM))
-        data = self.random.randbytes(self.random.choice((1, 8)))
+        data = self.random.randbytes(8 if self.whole_writes else self.random.choice((1, 8)))
         auth = self.auth(by)
         every: list[Command[Any]] = [
             NVWrite(by, index, data, 0), NVIncrement(by, index), NVExtend(by, index, data),
