@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 KEPT: Final = 16 * 1024
 """How many octets a running hash keeps at most.  Messages up to here cost what they cost with hashlib."""
 
+_LONGEST: Final = 1 << 60  # octets; the shortest limit of a message is that of SHA-1 and SHA-256, 2**61
+
 
 class HashState(NamedTuple):
     """A running hash: the *chaining* value over *taken* octets, whole blocks, and the octets after them.
@@ -77,7 +79,7 @@ class RunningHash:
         chaining, taken, rest = state
         block = hashes.block_size(alg)
         size = len(compression.start(alg)) if taken else 0
-        if taken % block or len(rest) >= block or len(chaining) != size:
+        if taken % block or taken > _LONGEST or len(rest) >= block or len(chaining) != size:
             raise OutOfRange("the state of a running hash")
         running = cls(alg)
         running.update(rest)

@@ -108,7 +108,8 @@ def test_a_state_of_another_form_is_refused(alg: int) -> None:
     assert (taken, len(rest)) == (3 * block, 7)
     for state in (HashState(chaining[1:], taken, rest), HashState(b"", taken, rest),
                   HashState(chaining, taken + 1, rest), HashState(chaining, 0, rest),
-                  HashState(chaining, taken, bytes(block))):
+                  HashState(chaining, taken, bytes(block)),
+                  HashState(chaining, block << 61, rest)):
         with pytest.raises(OutOfRange):
             RunningHash.restore(alg, state)
     with pytest.raises(UnsupportedAlgorithm):
