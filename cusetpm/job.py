@@ -9,6 +9,7 @@ import signal
 from contextlib import ExitStack
 from pathlib import Path
 
+from cusetpm import tcsd as trousers
 from cusetpm.command import FORWARDED, spawn, wait
 from cusetpm.daemon import Device, System
 from cusetpm.devices import rawsocket
@@ -28,14 +29,15 @@ _MANAGED_SOCKET = "tpmrm0.sock"
 
 
 def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Path | None,
-        seed: bytes | None, tpm: str = "2.0", chip: str = "2.0", private_dev: bool = True) -> int:
+        seed: bytes | None, tpm: str = "2.0", chip: str = "2.0", private_dev: bool = True,
+        tcsd: bool = False) -> int:
     """Return the exit status of *command*, which had a TPM while it ran; nothing of it is left behind.
 
     *front_end* is "auto", "cuse", "fuse" or "socket"; *startup* "clear", "state" or "none"; *tpm* the
-    family, "2.0" or "1.2", and *chip* that of the chip that guards its state.  With *private_dev*, COMMAND
-    finds the devices as /dev/tpm0 and /dev/tpmrm0 where the system allows it.  Raises CannotExecute,
-    StateError and ProtocolError, one line for people, when there can be no TPM, and OSError for everything
-    else that the system refuses.
+    family, "2.0" or "1.2", and *chip* that of the chip that guards its state; *tcsd* says that a TPM 1.2
+    gets a tcsd.  With *private_dev*, COMMAND finds the devices as /dev/tpm0 and /dev/tpmrm0 where the system
+    allows it.  Raises CannotExecute, StateError and ProtocolError, one line for people, when there can be no
+    TPM, and OSError for everything else that the system refuses.
     """
     # The main thread alone takes these, one at a time, so that teardown is never interrupted half-way.
     signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
@@ -71,6 +73,10 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         if early := signal.sigtimedwait(ending, 0):
             return 128 + early.si_signo
         device.accept()
+        if tcsd:
+            home.path.chmod(0o711)  # tcsd's user has to reach its own directory in this one
+            keys = system.state.stored_keys("tpm0") if state_dir is not None else None
+            environment |= stack.enter_context(trousers.running(home.path / "tcsd", socket.path, keys))
         before = signal.sigpending()
         status = wait(spawn(command, environment, _in_dev(served) if private_dev else {}), before)
         log.info("%s", ", ".join(f"{n} {what}" for what, n in system.counts().items()))

@@ -4,7 +4,8 @@
     DIR/lock              locked while a process uses the directory
     DIR/chip.0 chip.1     the chip's NV
     DIR/manager.db        the vTPM manager's store
-    DIR/guests/NAME/      one vTPM: uuid, state.0, state.1; state.running while it is suspended
+    DIR/guests/NAME/      one vTPM: uuid, state.0, state.1; state.running while it is suspended;
+                          tcsd.data, the keys that tcsd stores
 """
 
 from __future__ import annotations
@@ -98,6 +99,10 @@ class StateDirectory:
             return uuid.UUID(found), home / "state"
         except ValueError:
             raise StateError(f"{home / 'uuid'}: not a UUID") from None
+
+    def stored_keys(self, name: str) -> Path:
+        """Return the file of the keys that tcsd stores for the vTPM *name*."""
+        return self.path / "guests" / name / "tcsd.data"
 
     def make_guest(self, name: str, identity: uuid.UUID) -> None:
         """The vTPM *name* has a directory, durably, with the UUID that `guest` gave for it."""

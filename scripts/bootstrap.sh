@@ -24,6 +24,9 @@ dev_programs=(
     busybox:busybox-static
     depmod:kmod
     '/usr/share/OVMF/OVMF_CODE*.fd:ovmf' # scripts/vm/run --firmware ovmf
+    /usr/sbin/tcsd:trousers            # TPM 1.2's programs, and so are the next two
+    tpm_version:tpm-tools
+    tpm_getquote:tpm-quote-tools
     evmctl:ima-evm-utils               # the other verifier of IMA lists
     '/usr/lib/*/ossl-modules/tpm2.so:tpm2-openssl' # the programs of tests/integration, and so are the next
     '/usr/lib/python3/dist-packages/tpm2_pytss/__init__.py:python3-tpm2-pytss'
