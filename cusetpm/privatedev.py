@@ -30,11 +30,12 @@ from _signal import (  # type: ignore[import-not-found]
     signal,
 )
 from ctypes import CDLL, get_errno
+from errno import EINVAL
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
 _MS_RDONLY, _MS_NOSUID, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 8, 32
-_MS_BIND, _MS_REC, _MS_SLAVE = 4096, 16384, 1 << 19
+_MS_BIND, _MS_REC, _MS_PRIVATE, _MS_SLAVE = 4096, 16384, 1 << 18, 1 << 19
 
 _NAMES = ("tpm0", "tpmrm0")
 """What tools look for: these are ours or nobody's."""
@@ -46,8 +47,7 @@ def make(devices: dict[str, str]) -> None:
     """This process has a /dev of its own, in which *devices* gives paths by name.  Raises OSError."""
     ordinary = os.geteuid() != 0
     _unshare(ordinary)
-    # What is mounted here stays here; what the machine mounts later is seen here as well.
-    _mount(None, "/", None, _MS_REC | _MS_SLAVE)
+    _part()
     # Opened now: files of the old mount namespace cannot be mounted, and soon /dev is covered.
     files = {name: os.open(path, os.O_PATH | os.O_CLOEXEC) for name, path in devices.items()}
     old = os.open("/dev", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -72,6 +72,20 @@ def _unshare(ordinary: bool) -> None:
         for name, content in maps:
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(content)
+
+
+def _part() -> None:
+    """What is mounted over /dev, and in it, is mounted in this namespace only.
+
+    Whatever else COMMAND mounts, as root, is seen by others as it would be without this namespace, unless
+    /dev is a directory of the root file system: then that has to part with it.
+    """
+    try:
+        _mount(None, "/dev", None, _MS_PRIVATE)
+    except OSError as error:
+        if error.errno != EINVAL:
+            raise
+        _mount(None, "/", None, _MS_REC | _MS_SLAVE)
 
 
 def _show(entry: os.DirEntry[str]) -> None:

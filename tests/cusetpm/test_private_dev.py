@@ -278,6 +278,31 @@ def test_devices_of_somebody_else_are_not_shown(files: dict[str, str]) -> None:
     assert spawned(inner, files).split() == ["tpm0", "this", "is", "tpmrm0"]
 
 
+def test_what_command_mounts_is_seen_as_it_would_be_without(files: dict[str, str], tmp_path: Path) -> None:
+    """On most machines mounts are shared between namespaces; of all that is mounted, only /dev is not."""
+    assert among_shared_mounts(f"mount -t tmpfs none {tmp_path} && cat /dev/tpm0 >{tmp_path}/file",
+                               f"cat {tmp_path}/file", files) == "this is tpm0\n"
+
+
+def test_a_dev_that_is_no_mount_of_its_own_is_not_covered_for_others(files: dict[str, str]) -> None:
+    assert among_shared_mounts("cat /dev/tpm0", "echo not covered", files,
+                               before="umount -R -l /dev") == "this is tpm0\nnot covered\n"
+
+
+def among_shared_mounts(command: str, after: str, files: dict[str, str], before: str = "true") -> str:
+    """Return what *command* prints, with a /dev of its own among shared mounts, and then *after* outside."""
+    possible(ordinary=False)
+    if os.geteuid() != 0:
+        pytest.skip("mounts, which needs root")
+    helper = [sys.executable, str(Path(spawn.__code__.co_filename).with_name("privatedev.py")), "2", "tpm0",
+              files["tpm0"], "--", "sh", "-c", command]
+    outer = f'{before} && mount --make-rshared / && "$@" && test ! -e /dev/tpm0 && {after}'
+    done = subprocess.run(["unshare", "-m", "sh", "-c", outer, "sh", *helper], capture_output=True, text=True,
+                          check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
 def test_an_ordinary_user_cannot_write_to_the_directory(files: dict[str, str]) -> None:
     possible(ordinary=True)
     helper = Path(spawn.__code__.co_filename).with_name("privatedev.py")

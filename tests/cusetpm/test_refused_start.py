@@ -230,6 +230,14 @@ def test_a_managers_store_in_use_by_a_program_that_knows_no_lock(state: Path) ->
         holder.communicate("")
 
 
+def test_a_tpm_of_another_family(state: Path) -> None:
+    refused(state, "this is not the state of a TPM 1.2", options=("--tpm", "1.2"))
+
+
+def test_a_seed_that_did_not_make_this_tpm(state: Path) -> None:
+    refused(state, "was not made from this seed", options=("--seed", "00"))
+
+
 def test_nothing_to_resume(state: Path) -> None:
     assert run(state, "tpm2_shutdown", "-c").returncode == 0
     refused(state, "use --startup clear", options=("--startup", "state"))
