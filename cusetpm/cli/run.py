@@ -59,12 +59,15 @@ class _Directory(click.Path):
               help="Have COMMAND find the device files as /dev/tpm0 and /dev/tpmrm0 in a /dev of its own, "
                    "where the system allows it.  An ordinary user's COMMAND runs in a user namespace then, "
                    "where sudo and other programs that change the user do not work.")
+@click.option("--endorsement-key/--no-endorsement-key", default=True, show_default=True,
+              help="A new TPM 1.2 comes with an endorsement key, and NV storage that is locked.")
 @click.option("--tcsd", is_flag=True,
               help="Start trousers' tcsd for this TPM 1.2, which its tools talk to.")
 @click.option("-v", "--verbose", is_flag=True, help="Say on standard error what is done and why.")
 @click.argument("command", metavar="COMMAND [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(tpm: str, chip: str, front_end: str, startup: str, state_dir: Path | None, seed: bytes | None,
-            private_dev: bool, tcsd: bool, verbose: bool, command: tuple[str, ...]) -> int:
+            private_dev: bool, endorsement_key: bool, tcsd: bool, verbose: bool,
+            command: tuple[str, ...]) -> int:
     """Run COMMAND with a TPM of its own; the exit status is COMMAND's.
 
     COMMAND finds the TPM through CUSETPM_DEVICE (a device file) and CUSETPM_SOCKET (a unix socket with raw
@@ -76,6 +79,8 @@ def command(tpm: str, chip: str, front_end: str, startup: str, state_dir: Path |
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="cusetpm: %(message)s")
     if not verbose:
         logging.getLogger().handlers[0].setFormatter(OneLine("cusetpm: %(message)s"))
+    if not endorsement_key and tpm != "1.2":
+        raise click.UsageError("--no-endorsement-key is for --tpm 1.2: a TPM 2.0 derives its keys")
     if tcsd and tpm != "1.2":
         raise click.UsageError("--tcsd is for --tpm 1.2: tcsd knows no TPM 2.0")
     # What cannot be executed is refused before a TPM is made for it.
@@ -84,7 +89,8 @@ def command(tpm: str, chip: str, front_end: str, startup: str, state_dir: Path |
 
     try:
         return job.run(command, front_end=front_end, startup=startup, state_dir=state_dir, seed=seed,
-                       tpm=tpm, chip=chip, private_dev=private_dev, tcsd=tcsd)
+                       tpm=tpm, chip=chip, private_dev=private_dev, tcsd=tcsd,
+                       bare=not endorsement_key)
     except CannotExecute as error:
         raise NotExecutable(str(error)) from error
     except (StateError, ProtocolError, MissingPrimitive) as error:
