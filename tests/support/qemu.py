@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,30 +56,42 @@ def left_behind(tpm: Emulator) -> Iterator[Execute]:
 class Qemu:
     """A machine that runs; a context manager that ends it, as a crash would, if it still runs then.
 
-    *ctrl* is the path of the control channel, *model* tpm-tis or tpm-crb; *incoming* a file that `save` made.
+    *ctrl* is the path of the control channel, *model* tpm-tis or tpm-crb; *incoming* a file that `save` made;
+    *boot* a kernel and an initial file system, instead of which only firmware runs.  `serial` is the other
+    end of the machine's serial port.
     """
 
-    def __init__(self, directory: Path, ctrl: Path, model: str, incoming: Path | None = None) -> None:
+    def __init__(self, directory: Path, ctrl: Path, model: str, incoming: Path | None = None,
+                 boot: tuple[Path, Path] | None = None) -> None:
         program = shutil.which("qemu-system-x86_64")
         if program is None:
             pytest.skip("qemu-system-x86_64 is not installed")
         monitor, its_monitor = socket.socketpair()
+        serial, its_serial = socket.socketpair()
         self._console, tell = os.pipe()
         words = [
-            program, "-M", "q35", "-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none",
+            program, "-M", "q35", "-accel", "tcg", "-m", "64" if boot is None else "256",
+            "-nodefaults", "-display", "none",
             "-chardev", f"socket,id=tpm,path={ctrl}", "-tpmdev", "emulator,id=tpm,chardev=tpm",
             "-device", f"{model},tpmdev=tpm",
             "-chardev", f"file,id=bios,path=/dev/fd/{tell}",
             "-device", "isa-debugcon,iobase=0x402,chardev=bios",
             "-chardev", f"socket,id=qmp,fd={its_monitor.fileno()}", "-mon", "chardev=qmp,mode=control",
+            "-chardev", f"socket,id=tty,fd={its_serial.fileno()}", "-serial", "chardev:tty",
         ]
+        if boot is not None:
+            words += ["-kernel", str(boot[0]), "-initrd", str(boot[1])]
+            words += ["-append", "console=ttyS0 quiet panic=-1"]
         if incoming is not None:
             words += ["-incoming", f"exec:cat {incoming}"]
         self._log = directory / "qemu.log"
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            pass_fds=[tell, its_monitor.fileno()])
+                                            pass_fds=[tell, its_monitor.fileno(), its_serial.fileno()])
         its_monitor.close()
+        its_serial.close()
+        serial.settimeout(_GIVE_UP_S)
+        self.serial = serial
         os.close(tell)
         monitor.settimeout(_GIVE_UP_S)
         self._monitor = monitor.makefile("rw")
@@ -95,6 +108,7 @@ class Qemu:
         self.crash()
         self._monitor.close()
         self._socket.close()
+        self.serial.close()
         os.close(self._console)
 
     def ask(self, command: str, **arguments: object) -> Any:
@@ -116,6 +130,17 @@ class Qemu:
             piece = os.read(self._console, 4096)
             assert piece, self._log.read_text()
             said += piece
+
+    def hear(self, last: str) -> list[str]:
+        """Return the lines that come from the serial port, up to the line *last*."""
+        said = b""
+        end = time.monotonic() + _GIVE_UP_S
+        while f"\n{last}\n".encode() not in said:
+            assert time.monotonic() < end, said.decode(errors="replace")
+            piece = self.serial.recv(4096)
+            assert piece, self._log.read_text()
+            said += piece
+        return said.decode(errors="replace").splitlines()
 
     def save(self, file: Path) -> None:
         """The whole machine is in *file*, and stands still."""
