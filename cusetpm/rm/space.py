@@ -47,8 +47,6 @@ RESMGR: Final = 11 << 16
 
 OBJECTS: Final = 64
 """How many objects and sequences a space may have; Linux allows 3."""
-SEQUENCES: Final = 8
-"""How many of them may be sequences, which the TPM itself keeps while they are saved."""
 SESSIONS: Final = 3
 """How many sessions each space may have, as in Linux.  It gets more while half of the TPM's are free."""
 
@@ -174,10 +172,7 @@ class ManagedSpace:
             if len(self._sessions()) >= SESSIONS and not self._tpm.plenty():
                 raise NotExecuted(errno.ENOMEM, RESMGR | TPM_RC_SESSION_HANDLES)
             return
-        full = len(self._objects) >= OBJECTS
-        if code in _STARTS or saved == messages.SAVED_SEQUENCE:
-            full = full or sum(found.sequence for found in self._objects.values()) >= SEQUENCES
-        if full:
+        if len(self._objects) >= OBJECTS:
             raise NotExecuted(errno.ENOMEM, RESMGR | TPM_RC_OBJECT_MEMORY)
 
     @staticmethod

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cusetpm.rm.space import SEQUENCES, SESSIONS
+from cusetpm.rm.space import SESSIONS
 from cusetpm.transport import NotExecuted
 from hwtpm.client import Client, Password, Session
 from hwtpm.errors import TpmError
@@ -134,13 +134,13 @@ class Actor:
                          self.objects)
 
     def start_sequence(self, n: int) -> None:
-        if self._room() and len(self.sequences) < SEQUENCES:
+        if self._room():
             start = HashSequenceStart(b"", TPM_ALG_SHA256)
             self._loaded(self._both(lambda c, _: c.run(start).sequence_handle), self.sequences)
 
     def start_mac(self, n: int) -> None:
         """Key and sequence take two places at once."""
-        if self.objects and self._room() and len(self.sequences) < SEQUENCES:
+        if self.objects and self._room():
             chosen = self.objects[n % len(self.objects)]
 
             def start(client: Client, handle: int) -> int:
