@@ -19,7 +19,10 @@ runtime_programs=(
 )
 dev_programs=(
     swtpm:swtpm                        # the peer of the oracle tests and of scripts/bench
-    swtpm_ioctl:swtpm-tools            # clients of the control channel
+    swtpm_ioctl:swtpm-tools            # clients of the control channel, and so are the next three
+    libvirtd:libvirt-daemon
+    virsh:libvirt-clients
+    '/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so:libvirt-daemon-driver-qemu'
     qemu-system-x86_64:qemu-system-x86 # scripts/vm, and so are the next two
     busybox:busybox-static
     depmod:kmod
