@@ -1,4 +1,4 @@
-"""libvirt, with a program `swtpm` in PATH that is ours: it makes TPMs, and starts, saves and restores guests."""
+"""libvirt, with a `swtpm` in PATH that is ours: it makes TPMs, starts guests, saves and restores them."""
 
 from __future__ import annotations
 
