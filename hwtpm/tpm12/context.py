@@ -150,14 +150,15 @@ class Entry:
 class Plan:
     """The compiled codecs and derived properties of one command."""
 
-    __slots__ = ("handle_size", "read", "request", "response_handles", "run", "take_handles", "write",
-                 "write_handles")
+    __slots__ = ("handle_size", "needs", "read", "request", "response_handles", "run", "take_handles",
+                 "write", "write_handles")
 
     def __init__(self, run: Callable[[Tpm, Call, Any], Any], request: type[Command[Any]]) -> None:
         response = response_of(request)
         handles = Struct(f">{len(handle_area(request))}I")
         self.run = _cancellable(run) if request.LONG else run
         self.request = request
+        self.needs = request.NEEDS.value  # a plain number: tests of its bits are cheap
         self.handle_size = handles.size
         self.take_handles = handles.unpack_from
         self.read = parameter_reader(request, numbered=False)

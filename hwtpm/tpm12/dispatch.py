@@ -53,6 +53,8 @@ _HEADER: Final = Struct(">HII")
 _AUTHORIZATION: Final = Struct(">I20sB20s")
 _GO_ON: Final = (TPM_ORD_SHA1Update, TPM_ORD_SHA1Complete, TPM_ORD_SHA1CompleteExtend,
                  TPM_ORD_ExecuteTransport)
+_NO_LOCKOUT, _WORKING, _UNLESS_NV_UNLOCKED, _ENABLED, _ACTIVATED, _OWNER = (need.value for need in (
+    Needs.NO_LOCKOUT, Needs.WORKING, Needs.UNLESS_NV_UNLOCKED, Needs.ENABLED, Needs.ACTIVATED, Needs.OWNER))
 _pack_u32 = Struct(">I").pack
 _pack_u8 = Struct(">B").pack
 _CODES: Final = {  # what decoders raise, as a code of this family
@@ -133,7 +135,7 @@ def parse(tpm: Tpm, plan: Plan, tag: int, command: bytes, off: int) -> tuple[Cal
     if len(command) < start:
         raise TpmError(TPM_BAD_PARAM_SIZE)
     request, end = plan.read(command, start, *plan.take_handles(command, off))
-    _check_state(tpm, plan.request.NEEDS, authorized=tag != TPM_TAG_RQU_COMMAND)
+    _check_state(tpm, plan.needs, authorized=tag != TPM_TAG_RQU_COMMAND)
     count = tag - TPM_TAG_RQU_COMMAND
     if not TPM_TAG_RQU_COMMAND <= tag <= TPM_TAG_RQU_AUTH2_COMMAND or count not in plan.request.AUTHS:
         raise TpmError(TPM_BADTAG)
@@ -151,20 +153,20 @@ def parse(tpm: Tpm, plan: Plan, tag: int, command: bytes, off: int) -> tuple[Cal
     return call, request
 
 
-def _check_state(tpm: Tpm, needs: Needs, *, authorized: bool) -> None:
-    if Needs.NO_LOCKOUT in needs and authorized and tpm.lockout.seconds_left:
+def _check_state(tpm: Tpm, needs: int, *, authorized: bool) -> None:
+    if needs & _NO_LOCKOUT and authorized and tpm.lockout.seconds_left:
         raise TpmError(TPM_DEFEND_LOCK_RUNNING)
-    if Needs.WORKING in needs and tpm.power.tested is Tested.FAILED:
+    if needs & _WORKING and tpm.power.tested is Tested.FAILED:
         raise TpmError(TPM_FAILEDSELFTEST)
     # TPM_Init and TPM_Startup are the ones that need nothing at all.
-    if not tpm.power.started and needs is not Needs.NOTHING:
+    if not tpm.power.started and needs:
         raise TpmError(TPM_INVALID_POSTINIT)
-    if Needs.UNLESS_NV_UNLOCKED not in needs or tpm.flags.permanent.nv_locked:
-        if Needs.ENABLED in needs and tpm.flags.permanent.disable:
+    if not needs & _UNLESS_NV_UNLOCKED or tpm.flags.permanent.nv_locked:
+        if needs & _ENABLED and tpm.flags.permanent.disable:
             raise TpmError(TPM_DISABLED)
-        if Needs.ACTIVATED in needs and tpm.flags.stclear.deactivated:
+        if needs & _ACTIVATED and tpm.flags.stclear.deactivated:
             raise TpmError(TPM_DEACTIVATED)
-    if Needs.OWNER in needs and not tpm.permanent.owner_installed:
+    if needs & _OWNER and not tpm.permanent.owner_installed:
         raise TpmError(TPM_NOSRK)
 
 

@@ -13,22 +13,28 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench import keys, peers, profiling, report, runner, small, startup
+from tests.bench import keys, peers, profiling, report, runner, small, startup, tpm12
 from tests.bench.case import Bounds, Case
-from tests.bench.peers import Exchange, Peer, Unavailable
+from tests.bench.peers import Exchange, Peer, Peer12, Unavailable
 
-CASES: dict[str, type[Case]] = {case.name: case for case in (*small.CASES, *keys.CASES)}
+CASES: dict[str, dict[str, type[Case]]] = {
+    "2.0": {case.name: case for case in (*small.CASES, *keys.CASES)},
+    "1.2": {case.name: case for case in tpm12.CASES},
+}
+_PEERS = {kind.FAMILY: kind for kind in (Peer, Peer12)}
 _QUICK_TURNS, _QUICK_PER_TURN, _QUICK_STARTS = 2, 3, 1
 _STARTS = 9
 _NICE = -10
 
-Way = Callable[[Path, ExitStack], Exchange]
+Way = Callable[[str, Path, ExitStack], Exchange]
 
 
 class Pair:
     """The two peers, started when they are first asked for and after every `reset`."""
 
-    def __init__(self, names: tuple[str, str], ways: tuple[Way, Way], directory: Path, seed: int) -> None:
+    def __init__(self, family: str, names: tuple[str, str], ways: tuple[Way, Way], directory: Path,
+                 seed: int) -> None:
+        self._family = family
         self._names, self._ways, self._directory, self._seed = names, ways, directory, seed
         self._stack = ExitStack()
         self._peers: tuple[Peer, Peer] | None = None
@@ -53,23 +59,26 @@ class Pair:
     def _start(self, which: int) -> Peer:
         base = Path(self._stack.enter_context(tempfile.TemporaryDirectory(dir=self._directory)))
         nonces = random.Random(f"{self._seed} nonces")
-        return Peer(self._names[which], self._ways[which](base, self._stack), nonces.randbytes)
+        exchange = self._ways[which](self._family, base, self._stack)
+        return _PEERS[self._family](self._names[which], exchange, nonces.randbytes)
 
 
 def main() -> int:
     """Return the exit status: 1 if a TPM gave a wrong result, 2 if there is nothing to measure."""
     options = _options()
+    cases = CASES[options.tpm]
     if options.list:
-        print("\n".join(CASES))
+        print("\n".join(cases))
         return 0
-    chosen = [CASES[name] for name in options.only or CASES]
+    chosen = [cases[name] for name in options.only or cases]
     try:
         with tempfile.TemporaryDirectory(prefix="cusetpm-bench-", dir=options.dir) as name:
             if options.profile:
                 nonces = random.Random(f"{options.seed} nonces").randbytes
                 for one in options.profile:
-                    count = options.rounds or max(CASES[one].turns * CASES[one].per_turn // 4, 5)
-                    print(profiling.profile(CASES[one], Path(name), nonces, options.seed, count, options.top))
+                    count = options.rounds or max(cases[one].turns * cases[one].per_turn // 4, 5)
+                    print(profiling.profile(cases[one], options.tpm, Path(name), nonces, options.seed,
+                                            count, options.top))
                 return 0
             return _compare(options, chosen, Path(name))
     except Unavailable as error:
@@ -80,17 +89,17 @@ def main() -> int:
 def _compare(options: argparse.Namespace, chosen: list[type[Case]], directory: Path) -> int:
     # As a user starts it: on any CPU and without a better priority.
     starts = []
-    if not options.control and not options.only:
+    if options.tpm == "2.0" and not options.control and not options.only:
         starts = startup.measure(_QUICK_STARTS if options.quick else _STARTS)
     _pin(options.cpu)
     if options.control:
         names, ways = ("swtpm", "swtpm again"), (peers.swtpm, peers.swtpm)
     else:
         names, ways = ("swtpm", "cusetpm"), (peers.swtpm, peers.cusetpm)
-    about = report.machine(directory.parent, options.cpu, options.seed)
+    about = {"tpm": options.tpm, **report.machine(directory.parent, options.cpu, options.seed)}
     print(report.header(about, names), flush=True)
     results: list[tuple[runner.Result, Bounds]] = []
-    with Pair(names, ways, directory, options.seed) as pair:
+    with Pair(options.tpm, names, ways, directory, options.seed) as pair:
         for kind in chosen:
             turns = options.rounds or (_QUICK_TURNS if options.quick else kind.turns)
             per_turn = min(kind.per_turn, _QUICK_PER_TURN) if options.quick else kind.per_turn
@@ -117,14 +126,15 @@ def _pin(cpu: int) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--tpm", choices=CASES, default="2.0", help="family of both TPMs (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a few samples each: does it run?")
     parser.add_argument("--rounds", type=int, metavar="N", help="turns (default: depends on the operation)")
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=CASES,
+    parser.add_argument("--only", nargs="+", metavar="NAME", default=[],
                         help="these operations; see --list")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     parser.add_argument("--control", action="store_true",
                         help="swtpm against swtpm: what the method itself makes of two equal peers")
-    parser.add_argument("--profile", nargs="+", metavar="NAME", choices=CASES,
+    parser.add_argument("--profile", nargs="+", metavar="NAME", default=[],
                         help="run our side of these operations in-process under cProfile instead")
     parser.add_argument("--top", type=int, default=15, metavar="N", help="lines of a profile (%(default)s)")
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), metavar="N",
@@ -133,7 +143,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32), metavar="N",
                         help="of the inputs")
     parser.add_argument("--list", action="store_true", help="name the operations")
-    return parser.parse_args()
+    options = parser.parse_args()
+    for name in (*options.only, *options.profile):
+        if name not in CASES[options.tpm]:
+            parser.error(f"no operation {name!r} with a TPM {options.tpm}; --list names them")
+    return options
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
 from hwtpm.client import Password
-from hwtpm.tpm2.requests.command import Command
 from hwtpm.tpm2.requests.context import FlushContext
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary, CreatePrimaryResponse
 from hwtpm.tpm2.types.algorithms import (
@@ -51,7 +50,7 @@ from hwtpm.tpm2.types.constants import (
 from hwtpm.tpm2.types.handles import TPM_RH_NULL, TPM_RH_OWNER, TRANSIENT_FIRST
 from hwtpm.tpm2.types.objects import TPMS_ECC_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
 from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION, TPMT_TK_HASHCHECK
-from hwtpm.wire import encode
+from hwtpm.wire import Wire, encode
 from tests.bench.peers import Peer
 
 
@@ -80,7 +79,7 @@ RSA: Final = Bounds(None, 0.5)
 class Step(NamedTuple):
     """A command of a sample; whether its exchange is what is measured."""
 
-    request: Command[Any]
+    request: Wire
     authorizations: tuple[Password, ...] = ()
     timed: bool = True
 
@@ -180,7 +179,8 @@ def primary_request(template: TPMT_PUBLIC) -> CreatePrimary:
 
 def create_primary(tpm: Peer, template: TPMT_PUBLIC) -> CreatePrimaryResponse:
     """Return the primary key of the owner that *template* makes, loaded."""
-    return tpm.run(primary_request(template), *NO_AUTH)
+    made: CreatePrimaryResponse = tpm.run(primary_request(template), *NO_AUTH)
+    return made
 
 
 def select(*indices: int) -> list[TPMS_PCR_SELECTION]:

@@ -142,7 +142,9 @@ class _ChildCase(Case):
         return Create(self.parent, NO_SENSITIVE, self.template(), b"", [])
 
     def load(self, made: CreateResponse) -> int:
-        return self.tpm.run(Load(self.parent, made.out_private, made.out_public), *NO_AUTH).object_handle
+        request = Load(self.parent, made.out_private, made.out_public)
+        handle: int = self.tpm.run(request, *NO_AUTH).object_handle
+        return handle
 
 
 class CreateEccCase(_ChildCase):

@@ -17,16 +17,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
-from hwtpm.client import Client, Password
+from hwtpm import client12
+from hwtpm.client import Client
 from hwtpm.errors import TpmError
-from hwtpm.tpm2.requests.command import Command
 from hwtpm.tpm2.requests.context import FlushContext
 from hwtpm.tpm2.types.constants import TPM_RC_RETRY
-from hwtpm.wire import Wire
 
-R = TypeVar("R", bound=Wire)
 Exchange = Callable[[bytes], bytes]
 
 _START_SECONDS = 30
@@ -40,14 +38,21 @@ class Unavailable(Exception):
 
 
 class Peer:
-    """A TPM that is being measured, reached through *exchange*; *entropy* gives the client's nonces."""
+    """A TPM that is being measured, reached through *exchange*; *entropy* gives the client's nonces.
+
+    Requests and authorizations are those of the client of its family.
+    """
+
+    FAMILY: ClassVar[str] = "2.0"
+    CLIENT: ClassVar[type[Any]] = Client
 
     def __init__(self, name: str, exchange: Exchange, entropy: Callable[[int], bytes]) -> None:
         self.name, self.entropy = name, entropy
         self._exchange = exchange
-        self.run = Client(self.exchange, entropy).run
+        self.client = self.CLIENT(self.exchange, entropy)
+        self.run: Callable[..., Any] = self.client.run
 
-    def encode(self, request: Command[R], *authorizations: Password) -> bytes:
+    def encode(self, request: Any, *authorizations: Any) -> bytes:
         """Return the octets of a command."""
         seen: list[bytes] = []
 
@@ -56,12 +61,12 @@ class Peer:
             return _FAILURE
 
         with contextlib.suppress(TpmError):
-            Client(see, bytes).run(request, *authorizations)
+            self.CLIENT(see, bytes).run(request, *authorizations)
         return seen[0]
 
-    def decode(self, response: bytes, request: Command[R], *authorizations: Password) -> R:
+    def decode(self, response: bytes, request: Any, *authorizations: Any) -> Any:
         """Return what the response to a command of `encode` says; raises what `Client.run` does."""
-        return Client(lambda command: response, bytes).run(request, *authorizations)
+        return self.CLIENT(lambda command: response, bytes).run(request, *authorizations)
 
     def exchange(self, command: bytes) -> bytes:
         """Return the response to *command*."""
@@ -85,15 +90,23 @@ class Peer:
             self.run(FlushContext(handle))
 
 
-def cusetpm(directory: Path, stack: ExitStack) -> Exchange:
+class Peer12(Peer):
+    """A TPM 1.2."""
+
+    FAMILY: ClassVar[str] = "1.2"
+    CLIENT: ClassVar[type[Any]] = client12.Client
+
+
+def cusetpm(family: str, directory: Path, stack: ExitStack) -> Exchange:
     """Return the way to a new vTPM of `cusetpm run`, through all of the boxes; *stack* ends it.
 
-    Its state is in *directory*.
+    Its state is in *directory*.  A TPM 1.2 has no endorsement key, as swtpm's has none.
     """
+    options = ["--tpm", "1.2", "--no-endorsement-key"] if family == "1.2" else []
     # COMMAND tells where the socket is, and lives until its standard input ends.
     command = ["sh", "-c", 'echo "$CUSETPM_SOCKET"; exec cat']
     process = subprocess.Popen(
-        [sys.executable, "-I", "-m", "cusetpm", "run", "--front-end", "socket",
+        [sys.executable, "-I", "-m", "cusetpm", "run", "--front-end", "socket", *options,
          "--state-dir", directory / "state", "--", *command],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
@@ -107,16 +120,16 @@ def cusetpm(directory: Path, stack: ExitStack) -> Exchange:
     return _connect("cusetpm", path, process, stack)
 
 
-def swtpm(directory: Path, stack: ExitStack) -> Exchange:
-    """Return the way to a new TPM 2.0 of swtpm, its state in *directory*; *stack* ends it."""
+def swtpm(family: str, directory: Path, stack: ExitStack) -> Exchange:
+    """Return the way to a new TPM of swtpm, its state in *directory*; *stack* ends it."""
     program = shutil.which("swtpm")
     if program is None:
         raise Unavailable("swtpm is not installed")
     data, control = directory / "data", directory / "ctrl"
     process = subprocess.Popen(
-        [program, "socket", "--tpm2", "--server", f"type=unixio,path={data}", "--ctrl",
-         f"type=unixio,path={control}", "--tpmstate", f"dir={directory}", "--flags",
-         "not-need-init,startup-clear"],
+        [program, "socket", *(["--tpm2"] if family == "2.0" else []),
+         "--server", f"type=unixio,path={data}", "--ctrl", f"type=unixio,path={control}",
+         "--tpmstate", f"dir={directory}", "--flags", "not-need-init,startup-clear"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     # It does not always heed SIGTERM, and nobody needs its state.
     stack.callback(process.wait)

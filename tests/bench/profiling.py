@@ -10,16 +10,16 @@ from random import Random
 from types import CodeType
 
 from tests.bench.case import Case
-from tests.bench.peers import Exchange, Peer
+from tests.bench.peers import Exchange, Peer, Peer12
 from tests.bench.runner import figures
 from tests.bench.startup import ROOT
 
 _ROW = "{:>9} {:>13} {:>7}  {}"
 
 
-def profile(kind: type[Case], directory: Path, entropy: Callable[[int], bytes], seed: int, count: int,
-            top: int) -> str:
-    """Return the *top* functions of *count* samples of the case, by own time.
+def profile(kind: type[Case], family: str, directory: Path, entropy: Callable[[int], bytes], seed: int,
+            count: int, top: int) -> str:
+    """Return the *top* functions of *count* samples of the case of that family, by own time.
 
     The commands take the whole way but the socket: ring, guest, ring, manager, TIS and chip.  cProfile
     makes Python calls dear and leaves C alone, so it says where to look, not how long it takes.
@@ -30,9 +30,9 @@ def profile(kind: type[Case], directory: Path, entropy: Callable[[int], bytes], 
     with tempfile.TemporaryDirectory(dir=directory) as state:
         system = System(Path(state))
         try:
-            device = system.add_guest("tpm0")
+            device = system.add_guest("tpm0", tpm=family, bare=True)
             device.start_up("clear")
-            tpm = _Profiled("cusetpm", device.execute, entropy, profiler)
+            tpm = _PROFILED[family]("cusetpm", device.execute, entropy, profiler)
             case = kind(tpm)
             rng = Random(f"{seed} {kind.name} profile")
             case.turn(rng, 2)
@@ -80,3 +80,10 @@ class _Profiled(Peer):
             return self._exchange(command), 0
         finally:
             self._profiler.disable()
+
+
+class _Profiled12(_Profiled, Peer12):
+    """The same of a TPM 1.2."""
+
+
+_PROFILED = {kind.FAMILY: kind for kind in (_Profiled, _Profiled12)}

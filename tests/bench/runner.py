@@ -8,7 +8,7 @@ from statistics import median
 from typing import NamedTuple
 
 from hwtpm.errors import ProtocolError, TpmError
-from hwtpm.tpm2.types.constants import rc_name
+from hwtpm.family import family
 from tests.bench.case import Case, Wrong
 from tests.bench.peers import Peer
 
@@ -60,6 +60,7 @@ def measure(kind: type[Case], peers: tuple[Peer, Peer], seed: int, turns: int, p
             at = case.tpm.name
             case.close()
     except TpmError as error:
+        rc_name = family(peers[0].FAMILY).rc_name
         return Result(kind.name, wrong=f"{at}: {rc_name(error.rc)} (0x{error.rc:03x})")
     except (Wrong, ProtocolError, OSError) as error:
         return Result(kind.name, wrong=f"{at}: {error}")

@@ -95,7 +95,8 @@ class PcrExtendCase(Case):
         expect(self._value() == self._replayed, "the PCR is not what the extends make of it")
 
     def _value(self) -> bytes:
-        return self.tpm.run(PCRRead(select(_PCR))).pcr_values[0]
+        found: bytes = self.tpm.run(PCRRead(select(_PCR))).pcr_values[0]
+        return found
 
 
 class HashCase(Case):

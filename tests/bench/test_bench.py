@@ -25,13 +25,15 @@ def bench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @needs_swtpm
-def test_every_operation_runs_on_both_tpms_and_gives_right_results(tmp_path: Path) -> None:
-    done = bench("--quick", "--only", *CASES, "--seed", "7", "--json", "figures.json", cwd=tmp_path)
+@pytest.mark.parametrize("family", CASES)
+def test_every_operation_runs_on_both_tpms_and_gives_right_results(family: str, tmp_path: Path) -> None:
+    done = bench("--tpm", family, "--quick", "--only", *CASES[family], "--seed", "7",
+                 "--json", "figures.json", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     table = [line.split() for line in done.stdout.splitlines()]
     assert ["seed:", "7"] in table
     found = json.loads((tmp_path / "figures.json").read_text())
-    assert found["operations"].keys() == CASES.keys()
+    assert found["operations"].keys() == CASES[family].keys()
     for name, figures in found["operations"].items():
         assert [line for line in table if line[:1] == [name]], f"no line for {name}"
         assert figures["wrong"] is None
@@ -40,16 +42,21 @@ def test_every_operation_runs_on_both_tpms_and_gives_right_results(tmp_path: Pat
     assert found["about"]["seed"] == "7"
 
 
-def test_an_operation_that_does_not_exist_is_refused_in_one_line(tmp_path: Path) -> None:
-    done = bench("--only", "nonsense", cwd=tmp_path)
+@pytest.mark.parametrize(("option", "name"), [
+    ("--only", "nonsense"), ("--profile", "nonsense"), ("--only", "sign_ecdsa"),
+])
+def test_an_operation_that_the_family_does_not_have_is_refused_in_one_line(option: str, name: str,
+                                                                           tmp_path: Path) -> None:
+    done = bench("--tpm", "1.2", option, name, cwd=tmp_path)
     assert done.returncode == 2
-    assert "'nonsense'" in done.stderr.splitlines()[-1]
+    assert f"{name!r}" in done.stderr.splitlines()[-1]
 
 
-def test_a_profile_names_functions_of_the_engine(tmp_path: Path) -> None:
-    done = bench("--profile", "get_random", "--rounds", "5", cwd=tmp_path)
+@pytest.mark.parametrize("family", CASES)
+def test_a_profile_names_functions_of_the_engine(family: str, tmp_path: Path) -> None:
+    done = bench("--tpm", family, "--profile", "get_random", "--rounds", "5", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "dispatch.py" in done.stdout
+    assert f"{'tpm12' if family == '1.2' else 'tpm2'}/dispatch.py" in done.stdout
 
 
 class _Fails(Case):
