@@ -23,6 +23,7 @@ dev_programs=(
     libvirtd:libvirt-daemon
     virsh:libvirt-clients
     '/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so:libvirt-daemon-driver-qemu'
+    qemu-img:qemu-utils                # the disks of tests/integration/test_qemu.py
     qemu-system-x86_64:qemu-system-x86 # scripts/vm, and so are the next two
     busybox:busybox-static
     depmod:kmod

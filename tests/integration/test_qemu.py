@@ -18,7 +18,7 @@ from hwtpm.tpm2.types.constants import TPM_ALG_SHA256
 from hwtpm.tpm2.types.handles import TPM_RH_NULL, TPM_RH_OWNER
 from tests.support.emulator import OURS, THEIRS
 from tests.support.fake_machine import u32
-from tests.support.qemu import Qemu, emulator, left_behind
+from tests.support.qemu import Qemu, emulator, left_behind, make_disk
 from tests.support.templates import storage
 
 FIRMWARE_PCRS = 0xFF
@@ -111,6 +111,25 @@ def test_a_machine_that_was_saved_to_a_file_goes_on_with_the_same_tpm(tmp_path: 
         owner, _, *pcrs = identity(execute)
         assert owner == before[0]
         assert pcrs == [bytes(32)] * 8
+
+
+@models
+def test_a_snapshot_of_the_machine_has_its_tpm(tmp_path: Path, model: str) -> None:
+    """A machine that started anew, with another null seed, becomes the one that savevm kept."""
+    disk = tmp_path / "disk"
+    make_disk(disk)
+    found = []
+    for verb in ("savevm", None, "loadvm"):
+        with emulator(OURS, tmp_path / "state") as tpm:
+            with Qemu(tmp_path, tpm.ctrl, model, disk=disk) as machine:
+                machine.wait_for_firmware()
+                if verb is not None:
+                    machine.snapshot(verb, "kept")
+            with left_behind(tpm) as execute:
+                found.append(identity(execute))
+    saved, anew, loaded = found
+    assert anew != saved
+    assert loaded == saved
 
 
 def test_a_machine_whose_tpm_was_swtpm_s_is_refused(tmp_path: Path) -> None:

@@ -53,16 +53,24 @@ def left_behind(tpm: Emulator) -> Iterator[Execute]:
         yield execute
 
 
+def make_disk(path: Path) -> None:
+    """An empty disk that can hold snapshots is at *path*."""
+    program = shutil.which("qemu-img")
+    if program is None:
+        pytest.skip("qemu-img is not installed")
+    subprocess.run([program, "create", "-q", "-f", "qcow2", path, "1M"], check=True)
+
+
 class Qemu:
     """A machine that runs; a context manager that ends it, as a crash would, if it still runs then.
 
     *ctrl* is the path of the control channel, *model* tpm-tis or tpm-crb; *incoming* a file that `save` made;
-    *boot* a kernel and an initial file system, instead of which only firmware runs.  `serial` is the other
-    end of the machine's serial port.
+    *boot* a kernel and an initial file system, instead of which only firmware runs; *disk* an image that
+    holds snapshots.  `serial` is the other end of the machine's serial port.
     """
 
     def __init__(self, directory: Path, ctrl: Path, model: str, incoming: Path | None = None,
-                 boot: tuple[Path, Path] | None = None) -> None:
+                 boot: tuple[Path, Path] | None = None, disk: Path | None = None) -> None:
         program = shutil.which("qemu-system-x86_64")
         if program is None:
             pytest.skip("qemu-system-x86_64 is not installed")
@@ -82,6 +90,8 @@ class Qemu:
         if boot is not None:
             words += ["-kernel", str(boot[0]), "-initrd", str(boot[1])]
             words += ["-append", "console=ttyS0 quiet panic=-1"]
+        if disk is not None:
+            words += ["-drive", f"if=virtio,format=qcow2,file={disk}"]
         if incoming is not None:
             words += ["-incoming", f"exec:cat {incoming}"]
         self._log = directory / "qemu.log"
@@ -148,6 +158,11 @@ class Qemu:
         self.ask("migrate", uri=f"exec:cat >{file}")
         self._wait_for("MIGRATION", "status", "completed", "failed")
         assert self.ask("query-migrate")["status"] == "completed", self._log.read_text()
+
+    def snapshot(self, verb: str, name: str) -> None:
+        """Have the whole machine kept on its disk by savevm, or fetched from there by loadvm."""
+        command = {"command-line": f"{verb} {name}"}
+        assert self.ask("human-monitor-command", **command) == "", self._log.read_text()
 
     def wait_until_it_runs(self) -> None:
         """A machine that came from a file goes on."""
