@@ -1,6 +1,6 @@
 """The side-by-side oracle: every command, valid and in every way wrong, to our TPM and to swtpm.
 
-    python -m tests.oracle [--seed N] [--extra N] [--only EXPRESSION]
+    python -m tests.oracle [--tpm 2.0|1.2] [--seed N] [--extra N] [--only EXPRESSION]
 
 Exits with 1 if a difference is not explained, if an entry of the reviewed list was not met, if a command has
 no scenario, or if a scenario could not be readied.
@@ -12,18 +12,29 @@ import argparse
 import re
 import sys
 import time
+from collections.abc import Iterable
+from typing import Any
 
+from hwtpm.tpm12.context import COMMANDS as COMMANDS_1_2
 from tests.oracle import scenarios_keys, scenarios_state
-from tests.oracle.differences import DIFFERENCES
+from tests.oracle.differences import DIFFERENCES, Difference
 from tests.oracle.runner import CC_NAMES, Oracle, show
 from tests.oracle.scenario import SCENARIOS
+from tests.oracle.tpm12 import scenarios_keys as keys_1_2
+from tests.oracle.tpm12 import scenarios_state as state_1_2
+from tests.oracle.tpm12.differences import DIFFERENCES as DIFFERENCES_1_2
+from tests.oracle.tpm12.runner import Oracle as Oracle12
+from tests.oracle.tpm12.scenario import SCENARIOS as SCENARIOS_1_2
 
 
 def main() -> int:
     """Run and report; return the exit status."""
     assert scenarios_keys
     assert scenarios_state
+    assert keys_1_2
+    assert state_1_2
     options = argparse.ArgumentParser(prog="scripts/test --oracle", description="Compare with swtpm.")
+    options.add_argument("--tpm", choices=("2.0", "1.2"), help="only that family")
     options.add_argument(
         "--seed", type=int, default=1, help="of the random variations; another one tries others"
     )
@@ -34,34 +45,45 @@ def main() -> int:
     options.add_argument("--limit", type=int, default=50, help="print at most that many kinds of differences")
     options.add_argument("--samples", type=int, default=3, help="and of each kind at most that many")
     given = options.parse_args()
-    print(f"seed {given.seed}", flush=True)
+    good = True
+    if given.tpm != "1.2":
+        with Oracle() as oracle:
+            good &= _compare("2.0", oracle, SCENARIOS, DIFFERENCES, CC_NAMES, given)
+            ours, theirs = oracle.implemented
+            for name, entries in (("only ours", ours - theirs), ("only swtpm's", theirs - ours)):
+                print(f"{name}: {' '.join(sorted(CC_NAMES.get(cc, hex(cc)) for cc in entries)) or 'none'}")
+    if given.tpm != "2.0":
+        with Oracle12() as oracle12:
+            names = {ordinal: entry.request.__name__ for ordinal, entry in COMMANDS_1_2.items()}
+            good &= _compare("1.2", oracle12, SCENARIOS_1_2, DIFFERENCES_1_2, names, given)
+            alone = oracle12.implemented["ours"] - oracle12.implemented["swtpm"]
+            print(f"only ours: {' '.join(sorted(names[ordinal] for ordinal in alone)) or 'none'}")
+    return 0 if good else 1
+
+
+def _compare(family: str, oracle: Any, scenarios: Iterable[Any], reviewed: tuple[Difference, ...],
+             names: dict[int, str], given: argparse.Namespace) -> bool:
+    """Run the scenarios and report; tell whether all is well."""
+    print(f"TPM {family}, seed {given.seed}", flush=True)
     begin = time.monotonic()
-    with Oracle() as oracle:
-        for scenario in SCENARIOS:
-            if re.search(given.only, f"{scenario.request.__name__} {scenario.name}"):
-                started = time.monotonic()
-                oracle.run(scenario, given.seed, extra=given.extra)
-                if time.monotonic() - started > 20:
-                    print(f"  {scenario.name} took {time.monotonic() - started:.0f} s", flush=True)
-        missing = [] if given.only else oracle.without_scenario()
-        ours, theirs = oracle.implemented
-        report = oracle.report
-    show(report, given.limit, given.samples)
-    unused = (
-        []
-        if given.only
-        else [entry for entry in DIFFERENCES if entry not in report.explained and not entry.rare]
-    )
-    for name, entries in (("only ours", ours - theirs), ("only swtpm's", theirs - ours)):
-        print(f"{name}: {' '.join(sorted(CC_NAMES.get(cc, hex(cc)) for cc in entries)) or 'none'}")
+    for scenario in scenarios:
+        if re.search(given.only, f"{scenario.request.__name__} {scenario.name}"):
+            started = time.monotonic()
+            oracle.run(scenario, given.seed, extra=given.extra)
+            if time.monotonic() - started > 20:
+                print(f"  {scenario.name} took {time.monotonic() - started:.0f} s", flush=True)
+    report = oracle.report
+    missing = [] if given.only else oracle.without_scenario()
+    unused = [] if given.only else [e for e in reviewed if e not in report.explained and not e.rare]
+    show(report, names, given.limit, given.samples)
     for text in report.broken:
         print(f"not readied: {text}", file=sys.stderr)
     for entry in unused:
         print(f"not met: {entry}", file=sys.stderr)
     if missing:
         print(f"without scenario: {' '.join(missing)}", file=sys.stderr)
-    print(f"seed {given.seed}, {time.monotonic() - begin:.0f} s")
-    return 1 if report.unexplained or report.broken or unused or missing else 0
+    print(f"TPM {family}, seed {given.seed}, {time.monotonic() - begin:.0f} s", flush=True)
+    return not (report.unexplained or report.broken or unused or missing)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,11 @@ def fields(request: Command[Any], command: bytes) -> list[Field]:
     return found
 
 
+def walk(tp: Any, value: Any, off: int, path: str) -> Iterator[Field]:
+    """Yield the fields of a parameter of type *tp* that is encoded at *off*."""
+    return _walk(tp, value, None, off, path, ())
+
+
 def _authorizations(command: bytes, off: int) -> Iterator[Field]:
     area = ((off, 4),)
     yield Field("authorizationSize", "size", off, 4, None)
@@ -90,6 +95,9 @@ def _walk(
     if tp is None:
         return
     if get_origin(tp) is not Annotated:
+        if (tag := getattr(tp, "TAG", None)) is not None:
+            yield Field(f"{path}.tag", "int", off, 2, Int("H", allowed=range(tag, tag + 1)), sizes)
+            off += 2
         for member in members(tp):
             inner = list(
                 _walk(
@@ -124,7 +132,7 @@ def _walk(
             yield from _walk(element, item, None, off, f"{path}[{number}]", sizes)
             off += len(writer_of(element)(item))
     else:
-        width = calcsize(">" + spec.prefix) if isinstance(spec, Sized) else 2
+        width = calcsize(">" + spec.prefix)
         yield Field(f"{path}.size", "size", off, width, spec, sizes)
         around = (*sizes, (off, width))
         if isinstance(spec, Sized):

@@ -51,16 +51,17 @@ class Found(NamedTuple):
     octets: bytes
 
 
-def explanation(found: Found) -> Difference | None:
-    """Return the entry of the reviewed list that explains a difference."""
+def explanation(found: Found, reviewed: tuple[Difference, ...] = DIFFERENCES) -> Difference | None:
+    """Return the entry of the *reviewed* list that explains a difference."""
     label = f"{found.scenario}: {found.mutation}"
-    return next((e for e in DIFFERENCES if e.explains(found.command, label, found.ours, found.theirs)), None)
+    return next((e for e in reviewed if e.explains(found.command, label, found.ours, found.theirs)), None)
 
 
 class Report:
-    """What a run has seen."""
+    """What a run has seen; *reviewed* is the list of the differences that are right."""
 
-    def __init__(self) -> None:
+    def __init__(self, reviewed: tuple[Difference, ...] = DIFFERENCES) -> None:
+        self.reviewed = reviewed
         self.compared: Counter[int] = Counter()  # by command code
         self.found: list[Found] = []
         self.explained: Counter[Difference] = Counter()
@@ -68,7 +69,7 @@ class Report:
         self.broken: list[str] = []  # scenarios that could not be readied
 
     def note(self, found: Found) -> None:
-        entry = explanation(found)
+        entry = explanation(found, self.reviewed)
         if entry is None:
             self.unexplained.append(found)
         else:
@@ -289,10 +290,10 @@ class _Comparison:
         self.report.note(found)
 
 
-def show(report: Report, limit: int = 50, samples: int = 3) -> None:
-    """Print the counts, and the differences that nothing explains."""
+def show(report: Report, names: dict[int, str], limit: int = 50, samples: int = 3) -> None:
+    """Print the counts by the *names* of commands, and the differences that nothing explains."""
     for cc, count in sorted(report.compared.items()):
-        print(f"  {CC_NAMES.get(cc, hex(cc)):28} {count:6}")
+        print(f"  {names.get(cc, hex(cc)):28} {count:6}")
     kinds: dict[tuple[str, str, str], list[Found]] = {}
     for found in report.unexplained:
         kinds.setdefault((found.command, found.ours, found.theirs), []).append(found)

@@ -129,30 +129,16 @@ class Ours:
         """Nothing has to be ended."""
 
 
-class Theirs:
-    """A running swtpm."""
+class Running:
+    """A running swtpm of a *family*, which returns to states by the state blobs of its control channel."""
 
     name = "swtpm"
 
-    def __init__(self) -> None:
-        self._swtpm = Swtpm()
+    def __init__(self, family: str) -> None:
+        self._family = family
+        self._swtpm = Swtpm(family=family)
         self._starts = 0  # of the TPM, in this process
-        self.client = Client(self.execute, CtrDrbg(b"nonces").generate)
-        _prepare(self)
-        run(self, Startup(TPM_SU_CLEAR))
-        self.keep()
-        self._base = self._kept
-
-    def execute(self, command: bytes, /) -> bytes:
-        # At the first use of a protected authValue, libtpms makes a note in NV and asks for a retry.
-        try:
-            response = self._swtpm.execute(command)
-        except ConnectionError:
-            self._restart()
-            return _ENDED
-        if int.from_bytes(response[6:10], "big") == TPM_RC_RETRY:
-            return self._swtpm.execute(command)
-        return response
+        self._kept: tuple[bytes, bytes] = (b"", b"")
 
     def set_locality(self, locality: int) -> None:
         self._swtpm.set_locality(locality)
@@ -163,10 +149,6 @@ class Theirs:
 
     def keep(self) -> None:
         self._kept = self._blob(_PERMANENT), self._blob(_VOLATILE)
-
-    def begin(self) -> None:
-        self._kept = self._base
-        self.back()
 
     def back(self) -> None:
         if self._starts > _STARTS:
@@ -180,7 +162,7 @@ class Theirs:
 
     def _restart(self) -> None:
         self._swtpm.close()
-        self._swtpm = Swtpm()
+        self._swtpm = Swtpm(family=self._family)
         self._starts = 0
 
     def close(self) -> None:
@@ -208,6 +190,33 @@ class Theirs:
                 raise ConnectionError("swtpm has gone")
             octets += piece
         return octets
+
+
+class Theirs(Running):
+    """A running swtpm that is a TPM 2.0."""
+
+    def __init__(self) -> None:
+        super().__init__("2.0")
+        self.client = Client(self.execute, CtrDrbg(b"nonces").generate)
+        _prepare(self)
+        run(self, Startup(TPM_SU_CLEAR))
+        self.keep()
+        self._base = self._kept
+
+    def execute(self, command: bytes, /) -> bytes:
+        # At the first use of a protected authValue, libtpms makes a note in NV and asks for a retry.
+        try:
+            response = self._swtpm.execute(command)
+        except ConnectionError:
+            self._restart()
+            return _ENDED
+        if int.from_bytes(response[6:10], "big") == TPM_RC_RETRY:
+            return self._swtpm.execute(command)
+        return response
+
+    def begin(self) -> None:
+        self._kept = self._base
+        self.back()
 
 
 def _prepare(side: Side) -> None:
