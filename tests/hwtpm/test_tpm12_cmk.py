@@ -210,7 +210,10 @@ def test_an_approved_key_migrates(machine: Machine, other: Machine, authority: A
     foreign = TPM_CMK_AUTH(authority.digest, digest(destination), ZERO)
     plain = with_enc_data(key, answer.out_data)
     plain.key_flags = TPM_MIGRATABLE
+    no_key = with_enc_data(key, answer.out_data)
+    no_key.fill = 1
     for change, rc in (
+        ({"migrated_key": no_key}, TPM_BAD_KEY_PROPERTY),
         ({"sig_ticket": here}, TPM_MA_TICKET_SIGNATURE),
         ({"restrict_ticket": elsewhere}, TPM_MA_TICKET_SIGNATURE),
         ({"restrict_ticket": elsewhere, "sig_ticket": ticket(other.client, authority, elsewhere)},

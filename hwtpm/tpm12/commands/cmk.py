@@ -215,6 +215,7 @@ def cmk_convert_migration(tpm: Tpm, call: Call, cmd: CMKConvertMigration) -> Con
     authorize_key(tpm, call, 0, parent)
     require_usage(parent, TPM_KEY_STORAGE)
     public = cmd.migrated_key
+    is_key12(public)  # else it is no key, and nothing that could be loaded would come of it
     octets = unpacked(parent, public.enc_data, cmd.random)
     arrived = unpack(octets, TPM_PT_CMK_MIGRATE)
     key_digest = pubkey_digest(TPM_PUBKEY(public.algorithm_parms, public.pub_key))
