@@ -263,3 +263,11 @@ def test_without_an_owner_rows_are_filled_in_the_clear() -> None:
     machine.run(DelegateManage(family, TPM_FAMILY_ADMIN, b"\1"))
     with refused(TPM_DELEGATE_LOCK):
         machine.run(DelegateLoadOwnerDelegation(0, blob))
+
+
+def test_no_ordinal_has_a_bit_in_per2() -> None:
+    client = owned().client
+    pub = public(new_family(client))
+    pub.permissions.per2 = 1
+    with refused(TPM_BAD_PARAMETER):
+        delegate(client, pub)

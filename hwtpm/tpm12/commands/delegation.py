@@ -147,7 +147,8 @@ def _checked(tpm: Tpm, given: Authorization, pub: TPM_DELEGATE_PUBLIC, kind: int
         more = pub.permissions.per1 & ~delegated.permissions.per1
         if more or pub.permissions.per2 & ~delegated.permissions.per2:
             raise TpmError(TPM_AUTHFAIL)
-    if pub.permissions.delegate_type != kind:
+    # No ordinal has a bit in per2 (Part 2, 20.2).
+    if pub.permissions.delegate_type != kind or pub.permissions.per2:
         raise TpmError(TPM_BAD_PARAMETER)
     return TPM_DELEGATE_PUBLIC(pub.row_label, pub.pcr_info, pub.permissions, pub.family_id,
                                family.verification_count)
