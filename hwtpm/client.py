@@ -10,9 +10,10 @@ from hmac import compare_digest
 from struct import Struct
 from typing import Any, Protocol, TypeVar
 
+from hwtpm.command import response_of
 from hwtpm.crypto import hashes, kdf, symmetric
 from hwtpm.errors import ProtocolError, TpmError
-from hwtpm.tpm2.requests.command import Command, response_of
+from hwtpm.tpm2.requests.command import Command
 from hwtpm.tpm2.requests.session import StartAuthSession
 from hwtpm.tpm2.types.algorithms import TPMT_SYM_DEF
 from hwtpm.tpm2.types.attributes import (

@@ -9,11 +9,12 @@ from hmac import digest as hmac
 from struct import Struct
 from typing import Any, TypeVar
 
+from hwtpm.command import response_of
 from hwtpm.crypto import ids, symmetric
 from hwtpm.crypto.kdf import mgf1
 from hwtpm.errors import ProtocolError, TpmError
 from hwtpm.tpm12 import dataw
-from hwtpm.tpm12.requests.command import Command, response_of
+from hwtpm.tpm12.requests.command import Command
 from hwtpm.tpm12.requests.sessions import DSAP, OIAP, OSAP
 from hwtpm.tpm12.requests.transport import (
     EstablishTransport,

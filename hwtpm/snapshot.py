@@ -7,16 +7,27 @@ belongs to one permanent state, and its last section is a digest over both, whic
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from struct import Struct
 from struct import error as StructError
-from typing import Final
+from typing import ClassVar, Final, Protocol
 
-from hwtpm.errors import StateError
+from hwtpm.errors import StateError, TpmError
 
 _SECTION: Final = Struct(">4sI")
 _MAGIC_SIZE: Final = 12
 _HEAD: Final = Struct(f">{_MAGIC_SIZE}sHH")
 _DIGEST: Final = b"hash"  # tag of the section with SHA-256 of the permanent state and of all other sections
+
+
+class Owner(Protocol):
+    """An owner of state, of either family."""
+
+    TAG: ClassVar[bytes]
+    dirty: bool
+
+    def restore(self, state: bytes) -> None:
+        """Take permanent state; raises TpmError or ValueError when it is damaged."""
 
 
 def pack(magic: bytes, version: int, sections: dict[bytes, bytes]) -> bytes:
@@ -48,6 +59,19 @@ def unpack(magic: bytes, version: int, what: str, snapshot: bytes) -> dict[bytes
     if off != len(snapshot):
         raise StateError(f"the {what} state is cut short")
     return sections
+
+
+def restore(owners: Iterable[Owner], sections: dict[bytes, bytes]) -> None:
+    """The permanent state of *owners* is that of *sections*, or, if this raises StateError, undefined."""
+    by_tag = {owner.TAG: owner for owner in owners}
+    if sections.keys() != by_tag.keys():
+        raise StateError("the TPM state has other sections than this version of cusetpm knows")
+    try:
+        for tag, owner in by_tag.items():
+            owner.restore(sections[tag])
+            owner.dirty = False
+    except (TpmError, ValueError) as error:
+        raise StateError(f"the TPM state is damaged: {error}") from error
 
 
 def pack_running(magic: bytes, version: int, sections: dict[bytes, bytes], permanent: bytes) -> bytes:

@@ -8,9 +8,10 @@ from hashlib import sha1
 from struct import Struct
 from typing import Any, TypeVar, get_type_hints
 
+from hwtpm.command import response_of
 from hwtpm.crypto.random import Random
 from hwtpm.errors import TpmError
-from hwtpm.tpm12.requests.command import Command, response_of
+from hwtpm.tpm12.requests.command import Command
 from hwtpm.tpm12.state.audit import Audit
 from hwtpm.tpm12.state.contexts import Contexts
 from hwtpm.tpm12.state.counters import Counters

@@ -10,9 +10,10 @@ from functools import cache
 from struct import Struct
 from typing import Any, Final
 
+from hwtpm.command import response_of
 from hwtpm.crypto import ids, kdf, symmetric
 from hwtpm.errors import TpmError
-from hwtpm.tpm12.requests.command import Command, response_of
+from hwtpm.tpm12.requests.command import Command
 from hwtpm.tpm12.types.codes import TPM_BAD_KEY_PROPERTY, TPM_INAPPROPRIATE_ENC
 from hwtpm.tpm12.types.constants import (
     TPM_ALG_AES128,

@@ -7,9 +7,10 @@ from functools import cached_property
 from struct import Struct
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
+from hwtpm.command import response_of
 from hwtpm.crypto.random import Random
 from hwtpm.errors import TpmError
-from hwtpm.tpm2.requests.command import Command, response_of
+from hwtpm.tpm2.requests.command import Command
 from hwtpm.tpm2.state.act import Timers
 from hwtpm.tpm2.state.audit import Audit
 from hwtpm.tpm2.state.clock import Clock

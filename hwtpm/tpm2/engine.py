@@ -185,14 +185,7 @@ class Engine:
 
     def _apply(self, sections: dict[bytes, bytes], tpm: Tpm) -> None:
         """The permanent state of *tpm* is that of *sections*, or, if this raises StateError, undefined."""
-        if sections.keys() != {owner.TAG for owner in tpm.owners}:
-            raise StateError("the TPM state has other sections than this version of cusetpm knows")
-        try:
-            for owner in tpm.owners:
-                owner.restore(sections[owner.TAG])
-                owner.dirty = False
-        except (TpmError, ValueError) as error:
-            raise StateError(f"the TPM state is damaged: {error}") from error
+        frame.restore(tpm.owners, sections)
         tpm.changes.any = False
         if tpm is self.tpm:
             self._sections = sections

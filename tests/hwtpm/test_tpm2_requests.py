@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwtpm.command import response_of
 from hwtpm.errors import TpmError
 from hwtpm.tpm2 import profile, requests
 from hwtpm.tpm2.requests.asymmetric import ECCParametersResponse
-from hwtpm.tpm2.requests.command import Command, Empty, response_of, tpma_cc
+from hwtpm.tpm2.requests.command import Command, Empty, tpma_cc
 from hwtpm.tpm2.requests.ephemeral import CommitResponse
 from hwtpm.tpm2.requests.pcr import PCRReadResponse
 from hwtpm.tpm2.types import constants

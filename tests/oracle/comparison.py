@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from hwtpm.command import response_of
 from hwtpm.errors import TpmError
 from hwtpm.tpm2.requests.capability import GetCapabilityResponse
-from hwtpm.tpm2.requests.command import Command, response_of
+from hwtpm.tpm2.requests.command import Command
 from hwtpm.tpm2.types import constants
 from hwtpm.tpm2.types.algorithms import TPMS_SIGNATURE_ECC, TPMS_SIGNATURE_RSA
 from hwtpm.tpm2.types.attributes import TPMA_SESSION_ENCRYPT

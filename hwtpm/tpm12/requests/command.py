@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Flag, auto
-from typing import Any, ClassVar, Generic, TypeVar, get_args
+from typing import ClassVar, Generic, TypeVar
 
 from hwtpm.wire import Wire
 
@@ -47,15 +47,6 @@ class Command(Wire, Generic[R]):
     KEY_HANDLES: ClassVar[int] = 0  # how many of the handles are key handles
     BEFORE_TESTS: ClassVar[bool] = False  # runs before the self-tests are complete (Part 1, 7.2)
     LONG: ClassVar[bool] = False  # may search primes or do comparable work: polls for cancellation
-
-
-def response_of(request: type[Command[Any]]) -> type[Wire]:
-    """Return the response class that *request* names."""
-    for base in request.__orig_bases__:  # type: ignore[attr-defined]
-        for argument in get_args(base):
-            if isinstance(argument, type):
-                return argument
-    raise TypeError(f"{request.__name__} does not name its response")
 
 
 class Empty(Wire):

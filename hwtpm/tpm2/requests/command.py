@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, TypeVar, get_args
+from typing import Any, ClassVar, Generic, TypeVar
 
+from hwtpm.command import response_of
 from hwtpm.tpm2.types.attributes import (
     TPMA_CC_CHANDLES_SHIFT,
     TPMA_CC_COMMANDINDEX,
@@ -32,15 +33,6 @@ class Command(Wire, Generic[R]):
     FLUSHED: ClassVar[bool] = False  # {F}: flushes the context named by a handle
     NO_SESSIONS: ClassVar[bool] = False  # the tag has to be TPM_ST_NO_SESSIONS
     LONG: ClassVar[bool] = False
-
-
-def response_of(request: type[Command[Any]]) -> type[Wire]:
-    """Return the response class that *request* names."""
-    for base in request.__orig_bases__:  # type: ignore[attr-defined]
-        for argument in get_args(base):
-            if isinstance(argument, type):
-                return argument
-    raise TypeError(f"{request.__name__} does not name its response")
 
 
 def tpma_cc(request: type[Command[Any]]) -> int:

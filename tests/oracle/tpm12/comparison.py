@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from hwtpm.command import response_of
 from hwtpm.errors import TpmError
-from hwtpm.tpm12.requests.command import Command, response_of
+from hwtpm.tpm12.requests.command import Command
 from hwtpm.tpm12.types import codes
 from hwtpm.wire import Wire, handle_area, parameter_reader
 from tests.oracle.sides import ENDED
