@@ -11,24 +11,13 @@ import click
 from click.core import ParameterSource
 
 from cusetpm.cli.failure import Disagreement, Failure, os_failures
+from cusetpm.cli.hexadecimal import Hex
 
 if TYPE_CHECKING:
     from cusetpm.measure.pcr import Pcr, Target
     from cusetpm.measure.tpm import Tpm
 
 F = TypeVar("F", bound=Callable[..., object])
-
-
-class _Hex(click.ParamType[bytes]):
-    name = "hex"
-
-    def convert(self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
-        if isinstance(value, bytes):
-            return value
-        try:
-            return bytes.fromhex(value)
-        except ValueError:
-            self.fail(f"{value!r} is not hexadecimal", param, ctx)
 
 
 class _PcrValue(click.ParamType[tuple["Pcr", bytes]]):
@@ -81,7 +70,7 @@ def source_options(function: F) -> F:
         click.option("--signature", type=_FILE, metavar="FILE", help="The quote's signature."),
         click.option("--key", type=_FILE, metavar="FILE",
                      help="The public key of the quote: TPM2B_PUBLIC, PEM or DER."),
-        click.option("--nonce", type=_Hex(), metavar="HEX",
+        click.option("--nonce", type=Hex(), metavar="HEX",
                      help="What the quote has to qualify (tpm2_quote --qualification)."),
         click.option("--pcrs", type=_FILE, metavar="FILE",
                      help="The values that were quoted (tpm2_quote --pcr), for a quote that is over more "

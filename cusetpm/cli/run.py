@@ -10,25 +10,11 @@ from pathlib import Path
 import click
 
 from cusetpm.cli.failure import Failure, NotExecutable, NotFound
+from cusetpm.cli.hexadecimal import Hex
 from cusetpm.cli.logs import OneLine
 from cusetpm.command import CannotExecute
 from cusetpm.trouble import line
 from hwtpm.errors import MissingPrimitive, ProtocolError, StateError
-
-
-class _Hex(click.ParamType[bytes]):
-    name = "hex"
-
-    def convert(self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
-        if isinstance(value, bytes):
-            return value
-        try:
-            seed = bytes.fromhex(value)
-        except ValueError:
-            self.fail(f"{value!r} is not hexadecimal", param, ctx)
-        if not seed:
-            self.fail("an empty seed", param, ctx)
-        return seed
 
 
 class _Directory(click.Path):
@@ -52,7 +38,7 @@ class _Directory(click.Path):
               help="The TPM2_Startup that is sent first, as firmware would.")
 @click.option("--state-dir", type=_Directory(file_okay=False, readable=False, path_type=Path),
               help="Keep the TPM's state here; without it the TPM is gone with COMMAND.")
-@click.option("--seed", type=_Hex(), metavar="HEX",
+@click.option("--seed", type=Hex("seed"), metavar="HEX",
               help="Make a new TPM's primary seeds from this, so that its keys can be repeated.  A TPM that "
                    "is there already has to have been made from the same.")
 @click.option("--private-dev/--no-private-dev", default=True, show_default=True,
