@@ -105,9 +105,7 @@ _IGNORED: Final = frozenset({  # NV memory is always there, and there is no cach
 _LAUNCH: Final = frozenset({TPM_SIGNAL_HASH_START, TPM_SIGNAL_HASH_DATA, TPM_SIGNAL_HASH_END})
 
 
-class CommandPort:
-    """One connection to the command port."""
-
+class _Port:
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
         self._input = b""
@@ -122,6 +120,16 @@ class CommandPort:
 
     def _next(self) -> tuple[int, bytes] | None:
         """Take the next whole request from the input: its code, and what follows that."""
+        raise NotImplementedError
+
+    def _run(self, code: int, body: bytes) -> list[Action]:
+        raise NotImplementedError
+
+
+class CommandPort(_Port):
+    """One connection to the command port."""
+
+    def _next(self) -> tuple[int, bytes] | None:
         found = self._input
         if len(found) < _WORD.size:
             return None
@@ -157,29 +165,24 @@ def executed(response: bytes) -> bytes:
     return _WORD.pack(len(response)) + response + _DONE
 
 
-class PlatformPort:
+class PlatformPort(_Port):
     """One connection to the platform port."""
 
-    def __init__(self, simulator: Simulator) -> None:
-        self._simulator = simulator
-        self._input = b""
+    def _next(self) -> tuple[int, bytes] | None:
+        if len(self._input) < _WORD.size:
+            return None
+        (code,) = _WORD.unpack_from(self._input)
+        self._input = self._input[_WORD.size :]
+        return code, b""
 
-    def receive(self, data: bytes) -> list[Action]:
-        """Return what to do about *data*, in this order; a `Hangup` or an `End` is the last of all."""
-        self._input += data
-        actions: list[Action] = []
-        while not _over(actions) and len(self._input) >= _WORD.size:
-            (code,) = _WORD.unpack_from(self._input)
-            self._input = self._input[_WORD.size :]
-            if code == TPM_STOP:
-                actions.append(End())
-            elif code == TPM_SESSION_END:
-                actions.append(Hangup())
-            elif code in _LAUNCH:
-                actions += [_UNKNOWN, Hangup()]  # They belong to the other port.
-            else:
-                actions += _signalled(self._simulator, code)
-        return actions
+    def _run(self, code: int, body: bytes) -> list[Action]:
+        if code == TPM_STOP:
+            return [End()]
+        if code == TPM_SESSION_END:
+            return [Hangup()]
+        if code in _LAUNCH:
+            return [_UNKNOWN, Hangup()]  # They belong to the other port.
+        return _signalled(self._simulator, code)
 
 
 def _over(actions: list[Action]) -> bool:
