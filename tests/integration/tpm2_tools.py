@@ -34,6 +34,8 @@ from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.ports import free_pair
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path("test/integration")
 
@@ -386,7 +388,7 @@ class _Swtpm:
         state = work / "swtpm"
         state.mkdir()
         for _ in range(10):
-            port = _free_pair()
+            port = free_pair()
             process = subprocess.Popen(
                 ["swtpm", "socket", "--tpm2", "--server", f"type=tcp,port={port}",
                  "--ctrl", f"type=tcp,port={port + 1}", "--tpmstate", f"dir={state}",
@@ -401,19 +403,6 @@ class _Swtpm:
                 process.kill()
                 process.wait()
         raise UnavailableError("swtpm does not start")
-
-
-def _free_pair() -> int:
-    """Return a TCP port that nobody uses now, whose successor nobody uses either."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
