@@ -36,7 +36,8 @@ from hwtpm.tpm2.types.handles import (
 )
 from hwtpm.tpm2.types.structures import TPMT_HA
 from tests.support import tpm2_running_fixture as fixture
-from tests.support.tpm2 import Machine, ManualClock, refused, started
+from tests.support.machine import ManualClock
+from tests.support.tpm2 import Machine, refused, started
 from tests.support.tpm2_running import LiveWalk, Twins, observe_live
 from tests.support.tpm2_state import observe
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from hashlib import sha1
 from typing import Any
@@ -38,7 +37,7 @@ from hwtpm.tpm12.types.key import TPM_KEY, TPM_KEY_PARMS, TPM_PUBKEY, TPM_RSA_KE
 from hwtpm.tpm12.types.pcr import TPM_PCR_COMPOSITE, TPM_PCR_SELECTION
 from hwtpm.tpm12.wrapping import OAEP_LABEL
 from hwtpm.wire import encode
-from tests.support.tpm2 import ManualClock
+from tests.support.machine import AnyMachine
 
 OWNER_AUTH, SRK_AUTH, KEY_AUTH, MIGRATION_AUTH = b"owner".ljust(20, b"."), b"srk".ljust(20, b"."), \
     b"key".ljust(20, b"."), b"migration".ljust(20, b".")
@@ -78,45 +77,25 @@ class SharedPrimes:
         return primes((self.number - 1) % 8)
 
 
-class Machine:
-    """An engine with its clock, its client, and the `locality` that commands come from.
+class Machine(AnyMachine[Engine]):
+    """A TPM 1.2 with a typed client.
 
     Its RSA 2048 keys are made of a few primes that all tests share: finding new ones takes long.
     """
 
     def __init__(self, seed: bytes = b"a test", snapshot: bytes | None = None) -> None:
-        self.clock = ManualClock()
-        self.entropy = CtrDrbg(b"entropy of " + seed).generate
-        self.locality = 0
-        self.cancelled: Callable[[], bool] = bool  # what commands that take long ask
-        self.dirty = False  # of the last command
-        self.durable = snapshot
         self.primes = SharedPrimes()
-        self.engine = Engine(self.entropy, self.clock, snapshot, None if snapshot is not None else seed,
-                             self.primes)
-        self.client = Client(self.execute, CtrDrbg(b"nonces of " + seed).generate)
+        super().__init__(seed, snapshot)
+        self.client = Client(self.execute, self.nonces)
         self.run = self.client.run
-        if snapshot is None:
-            self.durable = self.engine.snapshot()
+
+    def _power_on(self, snapshot: bytes | None, seed: bytes | None, running: bytes | None) -> Engine:
+        assert running is None, "this family cannot be suspended yet"
+        return Engine(self.entropy, self.clock, snapshot, seed, self.primes)
 
     @property
     def tpm(self):  # type: ignore[no-untyped-def]
         return self.engine.tpm
-
-    def execute(self, command: bytes) -> bytes:
-        """Run a command as a guest does: what it changes for good is durable with the response."""
-        response, self.dirty = self.engine.execute(command, self.locality, self.cancelled)
-        if self.engine.fault is not None:
-            raise self.engine.fault
-        if self.dirty:
-            self.durable = self.engine.snapshot()
-        return response
-
-    def power_cycle(self, off_ms: int = 1000) -> None:
-        """Lose power and get it back; only what was durable is left."""
-        assert self.durable is not None
-        self.clock.advance(off_ms)
-        self.engine = Engine(self.entropy, self.clock, self.durable, None, self.primes)
 
 
 def started(seed: bytes = b"a test") -> Machine:
