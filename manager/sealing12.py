@@ -145,13 +145,14 @@ class Conversation12:
             if error.rc == TPM_AUTHFAIL:
                 raise StateError("the chip has an owner with a password; make it the well-known secret "
                                  "(tpm_changeownerauth), or clear the chip") from None
+            # A command that has come too early does not end its session.
+            with suppress(TpmError):
+                self._client.run(FlushSpecific(session.handle, TPM_RT_AUTH))
             if error.rc in (TPM_DISABLED, TPM_DEACTIVATED):
                 raise StateError("the chip is disabled or deactivated, as it is after it was cleared; make "
                                  "it usable again (tpm_setenable, tpm_setactive)") from None
             if error.rc != TPM_NOSRK:
                 raise
-            # A command that has come too early does not end its session.
-            self._client.run(FlushSpecific(session.handle, TPM_RT_AUTH))
             if self._parent is not None:
                 raise StateError(_ANOTHER) from None
         return self._take_ownership()
