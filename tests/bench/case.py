@@ -157,6 +157,22 @@ _NO_CIPHER: Final = TPMT_SYM_DEF_OBJECT(TPM_ALG_NULL)
 _AES: Final = TPMT_SYM_DEF_OBJECT(TPM_ALG_AES, 128, TPM_ALG_CFB)
 
 
+class RandomOctetsCase(Case):
+    """Asks for a number of random octets that is another each time."""
+
+    name, bounds = "get_random", SMALL
+
+    def __init__(self, tpm: Peer) -> None:
+        super().__init__(tpm)
+        self._seen: set[bytes] = set()
+
+    def answered(self, requests: list[Any], responses: list[Any]) -> None:
+        found = responses[0].random_bytes
+        expect(len(found) == requests[0].bytes_requested, f"{len(found)} random octets")
+        expect(found not in self._seen, "random octets that were there before")
+        self._seen.add(found)
+
+
 def ecc_template(attributes: int, scheme: int = TPM_ALG_NULL, x: bytes = b"", y: bytes = b"") -> TPMT_PUBLIC:
     """Return the public area of a P-256 key to create, or with coordinates that of an existing one."""
     details = TPMT_ECC_SCHEME(scheme, None if scheme == TPM_ALG_NULL else _SCHEME)

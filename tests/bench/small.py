@@ -33,6 +33,7 @@ from tests.bench.case import (
     STORAGE,
     Bounds,
     Case,
+    RandomOctetsCase,
     Step,
     create_primary,
     ecc_template,
@@ -48,21 +49,9 @@ _SESSION = HMAC_SESSION_FIRST
 _UNSALTED = (TPM_RH_NULL, TPM_RH_NULL)  # and not bound
 
 
-class GetRandomCase(Case):
-    name, bounds = "get_random", SMALL
-
-    def __init__(self, tpm: Peer) -> None:
-        super().__init__(tpm)
-        self._seen: set[bytes] = set()
-
+class GetRandomCase(RandomOctetsCase):
     def steps(self, rng: Random) -> list[Step]:
         return [Step(GetRandom(rng.randrange(8, 33)))]
-
-    def answered(self, requests: list[Any], responses: list[Any]) -> None:
-        found = responses[0].random_bytes
-        expect(len(found) == requests[0].bytes_requested, f"{len(found)} random octets")
-        expect(found not in self._seen, "random octets that were there before")
-        self._seen.add(found)
 
 
 class PcrReadCase(Case):

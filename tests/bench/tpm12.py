@@ -55,7 +55,7 @@ from hwtpm.tpm12.types.nv import TPM_NV_ATTRIBUTES, TPM_NV_DATA_PUBLIC
 from hwtpm.tpm12.types.pcr import TPM_PCR_INFO_SHORT
 from hwtpm.tpm12.types.signed import TPM_QUOTE_INFO
 from hwtpm.wire import encode
-from tests.bench.case import RSA, Bounds, Case, Step, Wrong, expect
+from tests.bench.case import RSA, Bounds, Case, RandomOctetsCase, Step, Wrong, expect
 from tests.bench.peers import Peer
 from tests.support.tpm12 import (
     BINDING_PARMS,
@@ -130,21 +130,11 @@ def _verify(key: TPM_PUBKEY, digest: bytes, signature: bytes) -> None:
         raise Wrong("a signature that does not verify") from error
 
 
-class GetRandomCase(Case):
-    name, bounds = "get_random", SMALL
-
-    def __init__(self, tpm: Peer) -> None:
-        super().__init__(tpm)
-        self._seen: set[bytes] = set()
+class GetRandomCase(RandomOctetsCase):
+    bounds = SMALL
 
     def steps(self, rng: Random) -> list[Step]:
         return [Step(GetRandom(rng.randrange(16, 33)))]
-
-    def answered(self, requests: list[Any], responses: list[Any]) -> None:
-        found = responses[0].random_bytes
-        expect(len(found) == requests[0].bytes_requested, f"{len(found)} random octets")
-        expect(found not in self._seen, "random octets that were there before")
-        self._seen.add(found)
 
 
 class PcrReadCase(Case):

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from hwtpm.chip import Chip
 from hwtpm.client import Client
 from hwtpm.client12 import Client as Client12
+from hwtpm.errors import TpmError
 from hwtpm.family import family, response_code
 from hwtpm.tis.driver import Driver
 from hwtpm.tis.mmio import ModelWindow
 from hwtpm.tpm2.requests.capability import GetCapability
 from hwtpm.tpm2.types.constants import TPM_CAP_HANDLES
+from hwtpm.tpm12.requests.capability import GetCapability as GetCapability12
+from hwtpm.tpm12.requests.counter import ReadCounter
 from hwtpm.tpm12.requests.endorsement import CreateEndorsementKeyPair
+from hwtpm.tpm12.types.constants import TPM_CAP_HANDLE, TPM_RT_AUTH, TPM_RT_KEY, TPM_RT_TRANS
 from manager.sealing import SealingChip
 from manager.sealing12 import Chip12
 from manager.sealing20 import Chip20
@@ -23,6 +28,8 @@ from tests.support.swtpm import Swtpm
 from tests.support.tpm12 import STORAGE_PARMS, SharedPrimes
 
 LOCALITY = 2
+_NV, _TRANSIENT, _LOADED_SESSIONS = 0x01000000, 0x80000000, 0x02000000
+_COUNTERS = 8  # that a TPM 1.2 has, ours and swtpm's
 
 
 class BrokenChip(OSError):
@@ -91,6 +98,15 @@ class TestChip:
         found = self.client.run(GetCapability(TPM_CAP_HANDLES, first, 100)).capability_data.data
         return [h for h in found if h >> 24 == first >> 24]
 
+    def counters(self) -> list[int]:
+        """Return the counters that the chip has."""
+        return self.handles(_NV)
+
+    def nothing_is_loaded(self) -> None:
+        """The chip has neither object nor session loaded."""
+        assert self.handles(_TRANSIENT) == []
+        assert self.handles(_LOADED_SESSIONS) == []
+
     def close(self) -> None: ...
 
 
@@ -141,27 +157,44 @@ class SwtpmChip(TestChip):
         self._swtpm.close()
 
 
-class OwnChip12(OwnChip):
+class TestChip12(TestChip):
+    """A chip that is a TPM 1.2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client12 = Client12(self.execute, os.urandom)
+        self.sealing = Chip12(self.client12, os.urandom, LOCALITY)
+
+    def counters(self) -> list[int]:
+        """Return the handles of the counters that the chip has."""
+        found = []
+        for handle in range(_COUNTERS):
+            with suppress(TpmError):
+                self.client12.run(ReadCounter(handle))
+                found.append(handle)
+        return found
+
+    def nothing_is_loaded(self) -> None:
+        """The chip has neither key nor session loaded."""
+        for kind in TPM_RT_KEY, TPM_RT_AUTH, TPM_RT_TRANS:
+            listed = self.client12.run(GetCapability12(TPM_CAP_HANDLE, kind.to_bytes(4, "big"))).resp
+            assert listed == bytes(2), f"resource type {kind}: {listed.hex()}"
+
+
+class OwnChip12(OwnChip, TestChip12):
     """Our chip as a TPM 1.2; its RSA keys are of primes that all tests share."""
 
     family = "1.2"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.client12 = Client12(self.execute, os.urandom)
-        self.sealing = Chip12(self.client12, os.urandom, LOCALITY)
 
-
-class SwtpmChip12(TestChip):
+class SwtpmChip12(TestChip12):
     """A swtpm of TPM 1.2 in the chip's place, with an endorsement key and without an owner."""
 
     def __init__(self) -> None:
         super().__init__()
         self._swtpm = Swtpm(family="1.2")
         self._swtpm.set_locality(LOCALITY)
-        self.client12 = Client12(self.execute, os.urandom)
         self.client12.run(CreateEndorsementKeyPair(bytes(20), STORAGE_PARMS))
-        self.sealing = Chip12(self.client12, os.urandom, LOCALITY)
 
     def carry(self, command: bytes) -> bytes:
         return self._swtpm.execute(command)

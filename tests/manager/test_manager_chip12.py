@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -21,11 +20,10 @@ from hwtpm.tpm12.types.ordinals import (
     TPM_ORD_IncrementCounter,
     TPM_ORD_TakeOwnership,
 )
-from manager.manager import Manager
 from tests.manager.chips import LOCALITY, BrokenChip, OwnChip12, SwtpmChip12, TestChip
+from tests.manager.stores import A, B, kept, manager, refused
 from tests.support.tpm12 import once
 
-A, B = UUID(int=0xA), UUID(int=0xB)
 WELL_KNOWN = bytes(20)
 AnyChip = OwnChip12 | SwtpmChip12
 
@@ -41,36 +39,6 @@ def chip(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyChip]:
 def own(tmp_path: Path) -> Iterator[OwnChip12]:
     with closing(OwnChip12(tmp_path / "chip")) as made:
         yield made
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "manager.db"
-
-
-def manager(path: Path, chip: TestChip) -> Manager:
-    return Manager(path, chip.sealing, os.urandom)
-
-
-def kept(path: Path, chip: TestChip, *uuids: UUID) -> list[bytes | None]:
-    """Return what a manager that opens the store now has of the vTPMs."""
-    with closing(manager(path, chip)) as opened:
-        return [opened.load_hash_key(uuid) for uuid in uuids]
-
-
-def refused(path: Path, chip: TestChip, says: str) -> None:
-    """Opening fails with one line that names the store, which is as it was."""
-    before = path.read_bytes()
-    with pytest.raises(StateError, match=says) as caught:
-        manager(path, chip)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "\n" not in str(caught.value)
-    assert path.read_bytes() == before
-
-
-def nothing_is_loaded(own: OwnChip12) -> None:
-    tpm = own.chip.engine.tpm  # type: ignore[attr-defined]
-    assert (tpm.sessions.open, tpm.transports.open, tpm.keys.loaded) == ({}, {}, {})
 
 
 def test_what_was_saved_is_there_after_reopening(path: Path, chip: AnyChip) -> None:
@@ -96,7 +64,7 @@ def test_it_is_there_after_a_power_cycle(path: Path, own: OwnChip12) -> None:
         first.save_hash_key(A, b"1" * 64)
     own.power_cycle()
     assert kept(path, own, A) == [b"1" * 64]
-    nothing_is_loaded(own)
+    own.nothing_is_loaded()
 
 
 def test_a_save_costs_two_chip_commands_and_a_load_none(path: Path, own: OwnChip12) -> None:
@@ -148,7 +116,7 @@ def test_changed_pcrs_are_refused_until_they_are_back(path: Path, own: OwnChip12
         opened.save_hash_key(A, b"1" * 64)
     own.client12.run(Extend(7, bytes(20)))
     refused(path, own, r"its PCRs \(0, 1, 2, 3, 4, 5, 6, 7\) have changed")
-    nothing_is_loaded(own)
+    own.nothing_is_loaded()
     own.power_cycle()
     own.client12.run(Extend(8, bytes(20)))
     assert kept(path, own, A) == [b"1" * 64]

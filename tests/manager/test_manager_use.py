@@ -35,9 +35,8 @@ from manager.protocol import Endpoint, load_hash_key, open_response, save_hash_k
 from manager.sealing20 import Chip20
 from manager.store import Store
 from tests.manager.chips import BrokenChip, OwnChip, SwtpmChip, TestChip
+from tests.manager.stores import A, B, kept, manager, refused
 
-A, B = UUID(int=0xA), UUID(int=0xB)
-NV, TRANSIENT, LOADED_SESSIONS = 0x01000000, 0x80000000, 0x02000000
 LINE = "[^\n]*"
 
 
@@ -52,38 +51,6 @@ def chip(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestChip]:
 def own(tmp_path: Path) -> Iterator[OwnChip]:
     with closing(OwnChip(tmp_path / "chip")) as made:
         yield made
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "manager.db"
-
-
-def manager(path: Path, chip: TestChip) -> Manager:
-    return Manager(path, chip.sealing, os.urandom)
-
-
-def kept(path: Path, chip: TestChip, *uuids: UUID) -> list[bytes | None]:
-    """Return what a manager that opens the store now has of the vTPMs."""
-    with closing(manager(path, chip)) as opened:
-        return [opened.load_hash_key(uuid) for uuid in uuids]
-
-
-def refused(path: Path, chip: TestChip, says: str) -> None:
-    """Opening fails with one line that names the store, and neither the store nor the chip is the poorer."""
-    before, indices = path.read_bytes(), chip.handles(NV)
-    with pytest.raises(StateError, match=says) as caught:
-        manager(path, chip)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "\n" not in str(caught.value)
-    assert path.read_bytes() == before
-    assert chip.handles(NV) == indices
-    nothing_is_loaded(chip)
-
-
-def nothing_is_loaded(chip: TestChip) -> None:
-    assert chip.handles(TRANSIENT) == []
-    assert chip.handles(LOADED_SESSIONS) == []
 
 
 def test_what_was_saved_is_there_after_reopening(path: Path, chip: TestChip) -> None:
@@ -120,8 +87,8 @@ def test_a_save_costs_one_chip_command_and_a_load_none(path: Path, chip: TestChi
 def test_nothing_stays_loaded_in_the_chip(path: Path, chip: TestChip) -> None:
     for _ in range(5):
         with closing(manager(path, chip)):
-            nothing_is_loaded(chip)
-    assert len(chip.handles(NV)) == 1
+            chip.nothing_is_loaded()
+    assert len(chip.counters()) == 1
 
 
 def test_the_root_key_never_crosses_in_the_clear(path: Path, chip: TestChip) -> None:
@@ -261,7 +228,7 @@ def test_the_pcrs_can_be_chosen(path: Path, own: OwnChip) -> None:
 
 def test_a_missing_counter_is_refused(path: Path, chip: TestChip) -> None:
     manager(path, chip).close()
-    chip.client.run(NVUndefineSpace(TPM_RH_OWNER, chip.handles(NV)[0]), Password())
+    chip.client.run(NVUndefineSpace(TPM_RH_OWNER, chip.counters()[0]), Password())
     refused(path, chip, "no counter at NV handle 0x01")
 
 
@@ -407,7 +374,7 @@ def test_a_save_without_the_chips_answer_is_settled_later(
                 opened.save_hash_key(A, b"2" * 64)
         chip.mend()
         assert opened.load_hash_key(A) == b"2" * 64
-        nothing_is_loaded(chip)
+        chip.nothing_is_loaded()
         opened.save_hash_key(B, b"3" * 64)
     assert kept(path, chip, A, B) == [b"2" * 64, b"3" * 64]
 
@@ -501,7 +468,7 @@ def test_a_first_use_cut_short_at_any_command_is_done_again(tmp_path: Path, exec
             with closing(manager(path, chip)) as opened:
                 opened.save_hash_key(A, b"1" * 64)
             assert kept(path, chip, A) == [b"1" * 64]
-        assert len(chip.handles(NV)) == commands  # One counter for each store, and none left over.
+        assert len(chip.counters()) == commands  # One counter for each store, and none left over.
 
 
 @pytest.mark.parametrize("step", ["begin", "complete"])
@@ -514,23 +481,23 @@ def test_a_first_use_cut_short_at_a_write_is_done_again(
         patch.setattr(Store, step, fail)
         with pytest.raises(StateError, match="full"):
             manager(path, own)
-    nothing_is_loaded(own)
+    own.nothing_is_loaded()
     with closing(manager(path, own)) as opened:
         opened.save_hash_key(A, b"1" * 64)
     assert kept(path, own, A) == [b"1" * 64]
-    assert len(own.handles(NV)) == 1
+    assert len(own.counters()) == 1
 
 
 def test_a_handle_that_is_taken_is_left_alone(path: Path, own: OwnChip, tmp_path: Path) -> None:
     manager(tmp_path / "first.db", own).close()
-    (taken,) = own.handles(NV)
+    (taken,) = own.counters()
     offered = [(taken - 0x01800000).to_bytes(4, "big"), (7).to_bytes(4, "big")]
 
     def entropy(size: int) -> bytes:
         return offered.pop(0) if size == 4 else os.urandom(size)
 
     Manager(path, Chip20(own.client, entropy), os.urandom).close()
-    assert own.handles(NV) == sorted([taken, 0x01800007])
+    assert own.counters() == sorted([taken, 0x01800007])
     manager(tmp_path / "first.db", own).close()
 
 
@@ -543,7 +510,7 @@ def test_a_chip_without_room_for_a_counter_is_one_clear_line(path: Path, own: Ow
     with pytest.raises(StateError, match=r"the chip .* 0x14b"):
         manager(path, own)
     own.mend()
-    nothing_is_loaded(own)
+    own.nothing_is_loaded()
     manager(path, own).close()
 
 
