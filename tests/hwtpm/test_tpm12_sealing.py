@@ -8,10 +8,9 @@ import pytest
 
 from hwtpm.client12 import Client, Session
 from hwtpm.crypto import ids
-from hwtpm.crypto.rsa import RsaPublic
 from hwtpm.tpm12.requests.integrity import Extend
 from hwtpm.tpm12.requests.startup import Startup
-from hwtpm.tpm12.requests.storage import GetPubKey, Seal, Sealx, UnBind, Unseal
+from hwtpm.tpm12.requests.storage import Seal, Sealx, UnBind, Unseal
 from hwtpm.tpm12.types.codes import (
     TPM_AUTH2FAIL,
     TPM_AUTHFAIL,
@@ -67,6 +66,7 @@ from tests.support.tpm12 import (
     signing_key,
     started,
 )
+from tests.support.tpm12_keys import public_key
 
 DATA_AUTH = b"data".ljust(20, b".")
 BOUND = b"\1\1\0\0\2"
@@ -252,10 +252,6 @@ def parms(encryption: int, signature: int = TPM_SS_NONE) -> TPM_KEY_PARMS:
     return TPM_KEY_PARMS(TPM_ALG_RSA, encryption, signature, RSA_2048)
 
 
-def public(client: Client, key: int) -> RsaPublic:
-    return RsaPublic(client.run(GetPubKey(key), once(client.oiap(KEY_AUTH))).pub_key.pub_key)
-
-
 def unbind(client: Client, key: int, cipher: bytes) -> bytes:
     return client.run(UnBind(key, cipher), once(client.oiap(KEY_AUTH))).out_data
 
@@ -265,24 +261,24 @@ def test_bound_data_comes_back(machine: Machine) -> None:
     oaep = new_key(client, TPM_KEY_BIND, BINDING_PARMS)
     pkcs = new_key(client, TPM_KEY_BIND, parms(TPM_ES_RSAESPKCSv15))
     for data in (b"", b"bound", bytes(209)):
-        cipher = public(client, oaep).encrypt_oaep(ids.SHA1, b"TCPA", BOUND + data)
+        cipher = public_key(client, oaep).encrypt_oaep(ids.SHA1, b"TCPA", BOUND + data)
         assert unbind(client, oaep, cipher) == data
-        cipher = public(client, pkcs).encrypt_pkcs1(BOUND + data)
+        cipher = public_key(client, pkcs).encrypt_pkcs1(BOUND + data)
         assert unbind(client, pkcs, cipher) == data
 
 
 def test_only_a_legacy_key_gives_data_without_a_marker(machine: Machine) -> None:
     client = machine.client
     legacy = new_key(client, TPM_KEY_LEGACY, parms(TPM_ES_RSAESPKCSv15, TPM_SS_RSASSAPKCS1v15_SHA1))
-    assert unbind(client, legacy, public(client, legacy).encrypt_pkcs1(b"plain")) == b"plain"
+    assert unbind(client, legacy, public_key(client, legacy).encrypt_pkcs1(b"plain")) == b"plain"
     legacy = new_key(client, TPM_KEY_LEGACY, parms(TPM_ES_RSAESOAEP_SHA1_MGF1, TPM_SS_RSASSAPKCS1v15_SHA1))
-    cipher = public(client, legacy).encrypt_oaep(ids.SHA1, b"TCPA", BOUND + b"m")
+    cipher = public_key(client, legacy).encrypt_oaep(ids.SHA1, b"TCPA", BOUND + b"m")
     assert unbind(client, legacy, cipher) == b"m"
     for wrong, rc in ((b"plain", TPM_BAD_VERSION), (b"\1\2\0\0\2data", TPM_BAD_VERSION),
                       (b"\1\1\0\0\5data", TPM_INVALID_STRUCTURE), (b"\1\1\0\0", TPM_BAD_PARAM_SIZE),
                       (b"", TPM_BAD_PARAM_SIZE)):
         with refused(rc):
-            unbind(client, legacy, public(client, legacy).encrypt_oaep(ids.SHA1, b"TCPA", wrong))
+            unbind(client, legacy, public_key(client, legacy).encrypt_oaep(ids.SHA1, b"TCPA", wrong))
 
 
 def test_bound_data_of_the_wrong_size_or_key_is_refused(machine: Machine) -> None:
@@ -293,7 +289,7 @@ def test_bound_data_of_the_wrong_size_or_key_is_refused(machine: Machine) -> Non
                        (b"\xff" * 256, TPM_DECRYPT_ERROR)):
         with refused(rc):
             unbind(client, key, cipher)
-    cipher = public(client, key).encrypt_oaep(ids.SHA1, b"other", BOUND)
+    cipher = public_key(client, key).encrypt_oaep(ids.SHA1, b"other", BOUND)
     with refused(TPM_DECRYPT_ERROR):
         unbind(client, key, cipher)
     with refused(TPM_AUTHFAIL):
@@ -306,7 +302,7 @@ def test_bound_data_of_the_wrong_size_or_key_is_refused(machine: Machine) -> Non
 def test_a_key_bound_to_pcrs_unbinds_while_they_hold(machine: Machine) -> None:
     client = machine.client
     key = new_key(client, TPM_KEY_BIND, BINDING_PARMS, pcr_info=binding("1.1", ZERO).given)
-    cipher = public(client, key).encrypt_oaep(ids.SHA1, b"TCPA", BOUND + b"data")
+    cipher = public_key(client, key).encrypt_oaep(ids.SHA1, b"TCPA", BOUND + b"data")
     assert unbind(client, key, cipher) == b"data"
     machine.run(Extend(7, ZERO))
     with refused(TPM_WRONGPCRVAL):

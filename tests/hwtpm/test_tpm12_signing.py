@@ -8,10 +8,8 @@ import pytest
 
 from hwtpm.client12 import Client
 from hwtpm.crypto import ids
-from hwtpm.crypto.rsa import RsaPublic
 from hwtpm.tpm12.requests.integrity import Extend, Quote, Quote2
 from hwtpm.tpm12.requests.signing import CertifyKey, CertifyKey2, Sign
-from hwtpm.tpm12.requests.storage import GetPubKey
 from hwtpm.tpm12.types.capability import VERSION_INFO
 from hwtpm.tpm12.types.codes import (
     TPM_AUTH2FAIL,
@@ -63,6 +61,7 @@ from tests.support.tpm12 import (
     selection,
     signing_key,
 )
+from tests.support.tpm12_keys import public_key
 
 ZERO, DIGEST, NONCE = bytes(20), b"d" * 20, b"n" * 20
 
@@ -76,17 +75,13 @@ def scheme(signature: int, encryption: int = TPM_ES_NONE, parms: bytes = RSA_204
     return TPM_KEY_PARMS(TPM_ALG_RSA, encryption, signature, parms)
 
 
-def public(client: Client, key: int) -> RsaPublic:
-    return RsaPublic(client.run(GetPubKey(key), once(client.oiap(KEY_AUTH))).pub_key.pub_key)
-
-
 def sign(client: Client, key: int, area: bytes) -> bytes:
     return client.run(Sign(key, area), once(client.oiap(KEY_AUTH))).sig
 
 
 def test_the_scheme_sha1_signs_a_digest(machine: Machine) -> None:
     key = signing_key(machine.client)
-    public(machine.client, key).verify_pkcs1(ids.SHA1, DIGEST, sign(machine.client, key, DIGEST))
+    public_key(machine.client, key).verify_pkcs1(ids.SHA1, DIGEST, sign(machine.client, key, DIGEST))
     for area in (b"", DIGEST[:-1], DIGEST + b"d"):
         with refused(TPM_BAD_PARAMETER):
             sign(machine.client, key, area)
@@ -98,7 +93,7 @@ def test_the_scheme_der_signs_what_it_is_given(machine: Machine, bits: int) -> N
     key = new_key(machine.client, TPM_KEY_SIGNING, parms)
     size = bits // 8
     for area in (b"\x30 a DigestInfo", bytes(size - 11)):
-        block = public(machine.client, key).raw(sign(machine.client, key, area))
+        block = public_key(machine.client, key).raw(sign(machine.client, key, area))
         assert block == b"\0\1" + b"\xff" * (size - 3 - len(area)) + b"\0" + area
     for area in (b"", bytes(size - 10)):
         with refused(TPM_BAD_PARAMETER):
@@ -112,7 +107,7 @@ def test_the_scheme_info_signs_the_area_with_the_nonce_of_the_command(machine: M
         session = once(client.oiap(KEY_AUTH))
         signature = client.run(Sign(key, area), session).sig
         info = b"\0\5SIGN" + session.nonce_odd + len(area).to_bytes(4, "big") + area
-        public(client, key).verify_pkcs1(ids.SHA1, sha1(info).digest(), signature)
+        public_key(client, key).verify_pkcs1(ids.SHA1, sha1(info).digest(), signature)
     info_parms = scheme(TPM_SS_RSASSAPKCS1v15_INFO)
     free = new_key(client, TPM_KEY_SIGNING, info_parms, auth_data_usage=TPM_AUTH_NEVER)
     with refused(TPM_BAD_PARAMETER):  # no nonce without an authorization
@@ -151,7 +146,7 @@ def test_a_quote_is_signed_over_the_composite_and_the_callers_data(machine: Mach
     values = [machine.tpm.pcrs.values[i] for i in (3, 10)]
     assert answer.pcr_data == TPM_PCR_COMPOSITE(chosen, b"".join(values))
     signed = sha1(b"\1\1\0\0QUOT" + composite(chosen, *values) + NONCE).digest()
-    public(client, key).verify_pkcs1(ids.SHA1, signed, answer.sig)
+    public_key(client, key).verify_pkcs1(ids.SHA1, signed, answer.sig)
 
 
 def test_quote2_tells_the_locality_and_if_asked_the_version(machine: Machine) -> None:
@@ -163,7 +158,7 @@ def test_quote2_tells_the_locality_and_if_asked_the_version(machine: Machine) ->
         assert answer.pcr_data == TPM_PCR_INFO_SHORT(selection(0), 1 << 3, composite(selection(0), ZERO))
         assert answer.version_info == (encode(VERSION_INFO) if add_version else b"")
         signed = b"\0\x36QUT2" + NONCE + encode(answer.pcr_data) + answer.version_info
-        public(client, key).verify_pkcs1(ids.SHA1, sha1(signed).digest(), answer.sig)
+        public_key(client, key).verify_pkcs1(ids.SHA1, sha1(signed).digest(), answer.sig)
 
 
 def test_a_quote_of_no_pcr_and_of_too_many(machine: Machine) -> None:
@@ -173,7 +168,7 @@ def test_a_quote_of_no_pcr_and_of_too_many(machine: Machine) -> None:
         answer = machine.run(Quote(key, NONCE, chosen), once(machine.client.oiap(KEY_AUTH)))
         assert answer.pcr_data == TPM_PCR_COMPOSITE(chosen, b"")
         signed = sha1(b"\1\1\0\0QUOT" + ZERO + NONCE).digest()
-        public(machine.client, key).verify_pkcs1(ids.SHA1, signed, answer.sig)
+        public_key(machine.client, key).verify_pkcs1(ids.SHA1, signed, answer.sig)
     command = (b"\0\xc1\0\0\0\x2b\0\0\0\x16" + key.to_bytes(4, "big") + NONCE + b"\0\4" + bytes(7))
     assert machine.execute(command)[6:10] == TPM_INVALID_PCR_INFO.to_bytes(4, "big")
 
@@ -212,7 +207,7 @@ def certified(client: Client, certifier: int, request: CertifyKey | CertifyKey2,
               auths: tuple[bytes, ...]) -> TPM_CERTIFY_INFO:
     answer = client.run(request, *(once(client.oiap(auth)) for auth in auths))
     digest = sha1(encode(answer.certify_info)).digest()
-    public(client, certifier).verify_pkcs1(ids.SHA1, digest, answer.out_data)
+    public_key(client, certifier).verify_pkcs1(ids.SHA1, digest, answer.out_data)
     return answer.certify_info
 
 
@@ -220,7 +215,7 @@ def test_a_certificate_describes_the_key(machine: Machine) -> None:
     client = machine.client
     certifier = signing_key(client)
     key = new_key(client, TPM_KEY_STORAGE, STORAGE_PARMS, flags=TPM_MIGRATABLE)
-    digest = sha1(public(client, key).modulus).digest()
+    digest = sha1(public_key(client, key).modulus).digest()
     info = certify(client, certifier, key, KEY_AUTH, KEY_AUTH)
     assert info == TPM_CERTIFY_INFO(0x0101, 0, 0, TPM_KEY_STORAGE, TPM_MIGRATABLE, 1, STORAGE_PARMS, digest,
                                     NONCE, 0, b"", None)

@@ -39,6 +39,11 @@ def pubkey(client: Client, handle: int, auth: bytes = KEY_AUTH) -> TPM_PUBKEY:
     return client.run(GetPubKey(handle), once(client.oiap(auth))).pub_key
 
 
+def public_key(client: Client, handle: int) -> RsaPublic:
+    """Return the public part of a loaded key, to use."""
+    return RsaPublic(pubkey(client, handle).pub_key)
+
+
 def allow(client: Client, key: TPM_PUBKEY, scheme: int = TPM_MS_MIGRATE) -> TPM_MIGRATIONKEYAUTH:
     """Return the owner's permission to migrate keys to *key*."""
     return client.run(AuthorizeMigrationKey(scheme, key), once(client.oiap(OWNER_AUTH))).out_data
