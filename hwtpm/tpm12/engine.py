@@ -15,7 +15,7 @@ from hwtpm.tpm12.launch import Launch
 from hwtpm.tpm12.types.codes import TPM_FAIL
 
 _MAGIC: Final = b"cusetpm 1.2\0"
-_VERSION: Final = 1
+PERMANENT_VERSION: Final = 1
 _WHAT: Final = "TPM 1.2"
 
 
@@ -51,7 +51,7 @@ class Engine:
             for owner in self.tpm.owners:
                 owner.touch()
         else:
-            self._apply(frame.unpack(_MAGIC, _VERSION, _WHAT, snapshot), self.tpm)
+            self._apply(frame.unpack(_MAGIC, PERMANENT_VERSION, _WHAT, snapshot), self.tpm)
         selftest.run_limited(self.tpm)
 
     def made_from(self, seed: bytes) -> bool:
@@ -116,14 +116,14 @@ class Engine:
             if owner.dirty or owner.TAG not in self._sections:
                 self._sections[owner.TAG] = owner.save()
                 owner.dirty = False
-        return frame.pack(_MAGIC, _VERSION, self._sections)
+        return frame.pack(_MAGIC, PERMANENT_VERSION, self._sections)
 
     def rollback(self, snapshot: bytes) -> None:
         """Make the permanent state that of *snapshot*; volatile state stays.
 
         Raises StateError when *snapshot* is not one that this version can read; nothing has changed then.
         """
-        sections = frame.unpack(_MAGIC, _VERSION, _WHAT, snapshot)
+        sections = frame.unpack(_MAGIC, PERMANENT_VERSION, _WHAT, snapshot)
         # Owners take their sections one by one.  That all can be taken shows with owners of no value.
         self._apply(sections, Tpm(bytes, lambda: 0))
         self._apply(sections, self.tpm)
