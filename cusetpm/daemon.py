@@ -12,24 +12,26 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Lock, Thread
 
+from cusetpm.chips import ChipWay, open_chip
 from cusetpm.devices.swtpm.abi import PTM_BLOB_TYPE_PERMANENT, PTM_BLOB_TYPE_VOLATILE, TPM_BAD_TYPE
 from cusetpm.guest import Guest
 from cusetpm.primepool import PrimePool
 from cusetpm.ring.front import TpmFront
 from cusetpm.ring.link import Host, Link, connect
 from cusetpm.rm.manager import ResourceManager
+from cusetpm.settings import NAME as SETTINGS
+from cusetpm.settings import Settings, pcr_bits
+from cusetpm.settings import read as read_settings
 from cusetpm.statedir import StateDirectory
 from cusetpm.transport import Cancelled
 from cusetpm.trouble import Trouble
-from hwtpm.chip import Chip
 from hwtpm.client import Client
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.family import Family, family, response_code
-from hwtpm.tis.driver import Driver
-from hwtpm.tis.mmio import ModelWindow
 from manager.manager import Manager
 from manager.protocol import Endpoint
 from manager.sealing import SealingChip
@@ -40,7 +42,6 @@ log = logging.getLogger(__name__)
 _MANAGER_DOMID = 1
 COUNT_INTERVAL_MS = 1000
 """How old a copy of the manager's store can be, at most, that would still pass for the newest."""
-MANAGER_LOCALITY = 2  # As Xen advises for the manager (xen-vtpmmgr, "tpmlocality").
 
 
 class _Wire:
@@ -199,33 +200,35 @@ class Device:
         self.inner.close()
 
 
-def _sealing(chip: str, driver: Driver) -> SealingChip:
-    """Return the chip of that family behind *driver*, as the manager sees it."""
+def _sealing(settings: Settings, way: ChipWay) -> SealingChip:
+    """Return the chip at the end of *way* as the manager sees it."""
     def execute(command: bytes) -> bytes:
-        return driver.execute(command, MANAGER_LOCALITY)
+        return way.execute(command, settings.locality)
 
-    if chip == "1.2":  # its client is imported for that only
+    if settings.chip == "1.2":  # its client is imported for that only
         from hwtpm.client12 import Client as Client12
         from manager.sealing12 import Chip12
 
-        return Chip12(Client12(execute, os.urandom), os.urandom, MANAGER_LOCALITY)
+        return Chip12(Client12(execute, os.urandom), os.urandom, settings.locality)
     return Chip20(Client(execute, os.urandom), os.urandom)
 
 
 class System:
     """Chip, manager and vTPMs of one state directory, running.
 
-    *chip* is the family of the chip.  *now* gives milliseconds that never go back; *scratch* is where
-    temporary files may lie; a *key* encrypts the chip's NV, and with it everything.  Raises StateError, one
-    line for people, when the directory cannot be used, and OSError from the file system.
+    *chip* is the family of the chip; without it, DIR/manager.toml says that, as it says all else about the
+    chip.  *now* gives milliseconds that never go back; *scratch* is where temporary files may lie; a *key*
+    encrypts the NV of a chip of our own, and with it everything.  Raises StateError, one line for people,
+    when the directory cannot be used, and OSError from the file system.
 
-    A start works in memory until a device is accepted (docs/adr/0008-a-start-that-is-refused.md).  Only a
+    A start works in memory until a device is accepted (docs/adr/0008-a-start-that-is-refused.md), but for
+    what it asks of a chip outside.  Only a
     directory without a complete store of the manager is written to before, and if it was empty, `close` makes
     it so again.
     """
 
     def __init__(self, path: Path, now: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000, *,
-                 scratch: Path | None = None, chip: str = "2.0", key: bytes = b"") -> None:
+                 scratch: Path | None = None, chip: str | None = None, key: bytes = b"") -> None:
         self._now = now
         self._host = Host()
         self._devices: list[Device] = []
@@ -236,19 +239,16 @@ class System:
             stack.callback(self._primes.close)
             self.state = StateDirectory(path)
             stack.callback(self.state.close)
-            kind = family(chip)
-            self.chip = Chip(self.state.chip, os.urandom, now, kind=kind, held=True,
-                             primes=self._primes.take, key=key)
+            settings = read_settings(path)
+            if chip is not None and chip != settings.chip:
+                if (path / SETTINGS).exists():
+                    raise StateError(f"{path / SETTINGS}: the chip is a TPM {settings.chip}, not {chip}")
+                settings = replace(settings, chip=chip)
+            self.chip = open_chip(settings, self.state.chip, now, self._primes.take, key)
             stack.callback(self.chip.close)
-            self.window = ModelWindow(self.chip.tis)
-            driver = Driver(self.window, clock=time.monotonic, sleep=time.sleep)
-            driver.probe()
-            # Firmware starts the chip, from locality 0, before anybody else reaches it.
-            code = response_code(driver.execute(kind.startup["clear"]))
-            if code:
-                raise TpmError(code)
-            self.manager = Manager(self.state.manager, _sealing(chip, driver), os.urandom, now=now,
-                                   interval=COUNT_INTERVAL_MS, held=True, scratch=scratch)
+            self.manager = Manager(self.state.manager, _sealing(settings, self.chip), os.urandom,
+                                   pcr_bits(settings.pcrs), now=now, interval=COUNT_INTERVAL_MS, held=True,
+                                   scratch=scratch)
             stack.callback(self.manager.close, self._not_counted)
             if self.manager.new:
                 # Its counter has to be in the chip, durably, before anything can be counted.
@@ -329,9 +329,7 @@ class System:
             "guest saves": sum(d.guest.saves for d in self._devices),
             "manager ring commands": sum(d.inner.front.finished for d in self._devices),
             "manager saves": self.manager.saves,
-            "TIS register reads": self.window.reads,
-            "TIS register writes": self.window.writes,
-            "chip saves": self.chip.saves,
+            **self.chip.counts(),
         }
 
     def close(self) -> None:

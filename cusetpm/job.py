@@ -29,7 +29,7 @@ _MANAGED_SOCKET = "tpmrm0.sock"
 
 
 def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Path | None,
-        seed: bytes | None, tpm: str = "2.0", chip: str = "2.0", private_dev: bool = True,
+        seed: bytes | None, tpm: str = "2.0", chip: str | None = None, private_dev: bool = True,
         tcsd: bool = False, bare: bool = False) -> int:
     """Return the exit status of *command*, which had a TPM while it ran; nothing of it is left behind.
 

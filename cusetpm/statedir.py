@@ -2,8 +2,9 @@
 
     DIR/format            "cusetpm state 1"
     DIR/lock              locked while a process uses the directory
-    DIR/chip.0 chip.1     the chip's NV
+    DIR/chip.0 chip.1     the chip's NV, if it is our own
     DIR/manager.db        the vTPM manager's store
+    DIR/manager.toml      what is not the default of the manager's settings (`cusetpm.settings`)
     DIR/guests/NAME/      one vTPM: uuid, state.0, state.1; state.running while it is suspended;
                           tcsd.data, the keys that tcsd stores
 """
@@ -19,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 
+from cusetpm import settings
 from hwtpm.errors import StateError
 from hwtpm.slots import open_regular, sync_directory, write_whole
 
@@ -136,7 +138,8 @@ class StateDirectory:
         A new chip or store in the place of a lost one would only be in the way of the one that is put back.
         """
         guests = _any_content(self.path, "guests/*/state.?")
-        if (guests or _any_content(self.path, "manager.db")) and not _any_content(self.path, "chip.?"):
+        chip = settings.read(self.path).driver != "model" or _any_content(self.path, "chip.?")
+        if (guests or _any_content(self.path, "manager.db")) and not chip:
             raise StateError(f"{self.chip}.0 and .1, the chip's NV, are gone: put them back, or take another "
                              f"directory for a new TPM")
         if guests and not _any_content(self.path, "manager.db"):

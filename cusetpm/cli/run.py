@@ -30,7 +30,7 @@ class _Directory(click.Path):
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option("--tpm", type=click.Choice(["2.0", "1.2"]), default="2.0", show_default=True,
               help="TPM family.")
-@click.option("--chip", type=click.Choice(["2.0", "1.2"]), default="2.0", show_default=True,
+@click.option("--chip", type=click.Choice(["2.0", "1.2"]), show_default="2.0, or as the manager is set",
               help="Family of the hardware TPM that guards the TPM's state.")
 @click.option("--front-end", type=click.Choice(["auto", "cuse", "fuse", "socket"]), default="auto",
               show_default=True, help="How COMMAND reaches the TPM; auto takes the best there is.")
@@ -51,8 +51,8 @@ class _Directory(click.Path):
               help="Start trousers' tcsd for this TPM 1.2, which its tools talk to.")
 @click.option("-v", "--verbose", is_flag=True, help="Say on standard error what is done and why.")
 @click.argument("command", metavar="COMMAND [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(tpm: str, chip: str, front_end: str, startup: str, state_dir: Path | None, seed: bytes | None,
-            private_dev: bool, endorsement_key: bool, tcsd: bool, verbose: bool,
+def command(tpm: str, chip: str | None, front_end: str, startup: str, state_dir: Path | None,
+            seed: bytes | None, private_dev: bool, endorsement_key: bool, tcsd: bool, verbose: bool,
             command: tuple[str, ...]) -> int:
     """Run COMMAND with a TPM of its own; the exit status is COMMAND's.
 
