@@ -95,6 +95,10 @@ class Client:
         self._execute, self._entropy = execute, entropy
         self.names: dict[int, bytes] = {}
 
+    def transmit(self, command: bytes) -> bytes:
+        """Return the response octets to the octets of *command*, whatever they are."""
+        return self._execute(command)
+
     def run(self, request: Command[R], *authorizations: Authorization) -> R:
         """Return the response to *request*; raises TpmError for a response code other than TPM_RC_SUCCESS.
 

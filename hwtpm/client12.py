@@ -114,6 +114,10 @@ class Client:
         session.next_odd = self._entropy(20)
         return session
 
+    def transmit(self, command: bytes) -> bytes:
+        """Return the response octets to the octets of *command*, whatever they are."""
+        return self._execute(command)
+
     def run(self, request: Command[R], *sessions: Session) -> R:
         """Return the response to *request*; raises TpmError for a return code other than TPM_SUCCESS.
 

@@ -12,8 +12,8 @@ its constructor and codecs are written, compiled and kept on first use, and thei
 tracebacks.  All integers are big-endian (Part 1, "Byte order"); sizes are octets.
 
 A type of the specification is an alias ``Annotated[python type, spec, markers...]``.  The specs are `Int`,
-`Sized`, `Fixed`, `Boxed`, `ListOf` and `Arms`; the markers are `PLUS` and `INHERIT` ("+" of Part 2, 4.x),
-`On` (the selector of a union), `SECRET` (kept out of repr) and a `Role` (a member of the handle area).
+`Sized`, `Fixed`, `Rest`, `Boxed`, `ListOf` and `Arms`; the markers are `PLUS` and `INHERIT` ("+" of Part 2,
+4.x), `On` (the selector of a union), `SECRET` (kept out of repr) and a `Role` (a member of the handle area).
 """
 
 from __future__ import annotations
@@ -82,6 +82,12 @@ class Fixed:
 
     def __init__(self, size: int) -> None:
         self.size = size
+
+
+class Rest:
+    """All octets that are left: the last member of a message whose header tells its size."""
+
+    __slots__ = ()
 
 
 class Boxed:
@@ -153,7 +159,7 @@ class Member(NamedTuple):
 
     name: str
     type: Any  # as annotated, with its specs
-    spec: Int | Sized | Fixed | Boxed | ListOf | Arms | None
+    spec: Int | Sized | Fixed | Rest | Boxed | ListOf | Arms | None
     plus: _Marker | None
     selector: str
     role: Role | None
@@ -227,7 +233,7 @@ def _member(name: str, tp: Any) -> Member:
     spec = plus = role = None
     selector, secret = "", False
     for mark in get_args(tp)[1:] if get_origin(tp) is Annotated else ():
-        if isinstance(mark, Int | Sized | Fixed | Boxed | ListOf | Arms):
+        if isinstance(mark, Int | Sized | Fixed | Rest | Boxed | ListOf | Arms):
             spec = mark
         elif mark is PLUS or mark is INHERIT:
             plus = mark
@@ -502,6 +508,8 @@ def reader_of(tp: Any, plus: bool = False) -> Reader:
         return _boxed_reader(get_args(tp)[0], allow_null, spec)
     if isinstance(spec, Fixed):
         return _fixed_reader(spec.size)
+    if isinstance(spec, Rest):
+        return lambda buf, off: (buf[off:], len(buf))
     src = _ReaderSource(object, allow_null)
     src.add(m._replace(plus=INHERIT))
     text = (f"def codec(buf, off):\n  try:\n    {src.done()}\n    return v, off\n"
@@ -576,7 +584,7 @@ def writer_of(tp: Any) -> Writer:
             return pack(len(body)) + body
 
         return write
-    if isinstance(spec, Fixed):
+    if isinstance(spec, Fixed | Rest):
         return bytes
     if isinstance(spec, Int):
         return Struct(">" + spec.code).pack

@@ -23,6 +23,7 @@ from hwtpm.wire import (
     Int,
     ListOf,
     On,
+    Rest,
     Role,
     Sized,
     Wire,
@@ -182,3 +183,16 @@ def test_a_union_arm_can_be_a_list_and_members_can_have_any_name() -> None:
     with pytest.raises(TpmError) as caught:
         decode(Group, bytes.fromhex("0001 00000004"))
     assert caught.value.rc == RC_SIZE
+
+
+class Message(Wire):
+    kind: U8
+    rest: Annotated[bytes, Rest()]
+
+
+def test_rest_is_all_octets_that_are_left() -> None:
+    for body in b"", b"more":
+        assert decode(Message, b"\1" + body) == Message(1, body)
+        assert encode(Message(1, body)) == b"\1" + body
+    with pytest.raises(TpmError):
+        decode(Message, b"")

@@ -43,6 +43,7 @@ class TestChip:
     """
 
     __test__ = False
+    family = "2.0"
 
     def __init__(self) -> None:
         self.codes: list[int] = []
@@ -113,7 +114,6 @@ class TestChip:
 class OwnChip(TestChip):
     """Our chip, driven through its registers at the manager's locality."""
 
-    family = "2.0"
     locality = LOCALITY
 
     def __init__(self, path: Path) -> None:
@@ -149,6 +149,7 @@ class SwtpmChip(TestChip):
     def __init__(self) -> None:
         super().__init__()
         self._swtpm = Swtpm()
+        self._swtpm.set_locality(LOCALITY)
 
     def carry(self, command: bytes) -> bytes:
         return self._swtpm.execute(command)
@@ -159,6 +160,8 @@ class SwtpmChip(TestChip):
 
 class TestChip12(TestChip):
     """A chip that is a TPM 1.2."""
+
+    family = "1.2"
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,3 +204,14 @@ class SwtpmChip12(TestChip12):
 
     def close(self) -> None:
         self._swtpm.close()
+
+
+KINDS = ("own-1.2", "swtpm-1.2", "own-2.0", "swtpm-2.0")
+"""Every chip that the manager is tried with."""
+
+
+def chip_of(kind: str, path: Path) -> TestChip:
+    """Return the chip of one of KINDS; ours has its NV at *path*."""
+    if kind.startswith("own"):
+        return OwnChip12(path) if kind == "own-1.2" else OwnChip(path)
+    return SwtpmChip12() if kind == "swtpm-1.2" else SwtpmChip()
