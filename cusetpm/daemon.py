@@ -24,7 +24,7 @@ from cusetpm.ring.front import TpmFront
 from cusetpm.ring.link import Host, Link, connect
 from cusetpm.rm.manager import ResourceManager
 from cusetpm.settings import NAME as SETTINGS
-from cusetpm.settings import Settings, pcr_bits
+from cusetpm.settings import Settings, auth, pcr_bits
 from cusetpm.settings import read as read_settings
 from cusetpm.statedir import StateDirectory
 from cusetpm.transport import Cancelled
@@ -35,7 +35,7 @@ from hwtpm.family import Family, family, response_code
 from manager.manager import Manager
 from manager.protocol import Endpoint
 from manager.sealing import SealingChip
-from manager.sealing20 import Chip20
+from manager.sealing20 import Chip20, Secrets
 
 log = logging.getLogger(__name__)
 
@@ -205,12 +205,16 @@ def _sealing(settings: Settings, way: ChipWay) -> SealingChip:
     def execute(command: bytes) -> bytes:
         return way.execute(command, settings.locality)
 
+    owner, srk = auth(settings.owner_auth), auth(settings.srk_auth)
     if settings.chip == "1.2":  # its client is imported for that only
         from hwtpm.client12 import Client as Client12
-        from manager.sealing12 import Chip12
+        from manager import sealing12
 
-        return Chip12(Client12(execute, os.urandom), os.urandom, settings.locality)
-    return Chip20(Client(execute, os.urandom), os.urandom)
+        return sealing12.Chip12(Client12(execute, os.urandom), os.urandom, settings.locality,
+                                sealing12.Secrets(owner, srk))
+    # A TPM 2.0 leaves out zeros at the end of a secret (Part 1, "Authorization Values").
+    return Chip20(Client(execute, os.urandom), os.urandom,
+                  Secrets(owner.rstrip(b"\0"), settings.srk_handle, srk.rstrip(b"\0")))
 
 
 class System:

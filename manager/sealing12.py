@@ -1,10 +1,10 @@
 """What the manager asks of a chip, done by a TPM 1.2.
 
-The manager is the chip's owner: owner and SRK have the well-known secret of 20 zero octets, so that nothing
-depends on a password, as nothing does with a TPM 2.0 without owner authorization.  The root key is sealed to
-PCRs and to the locality it was sealed from.  A transport session whose secret is encrypted under the SRK
-hides the root key on its way and authenticates the value of the counter, so that neither can be read or
-forged between the manager and the chip.
+The manager is the chip's owner.  Unless it is told otherwise, owner and SRK have the well-known secret of 20
+zero octets, so that nothing depends on a password, as nothing does with a TPM 2.0 without owner
+authorization.  The root key is sealed to PCRs and to the locality it was sealed from.  A transport session
+whose secret is encrypted under the SRK hides the root key on its way and authenticates the value of the
+counter, so that neither can be read or forged between the manager and the chip.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Final
+from typing import Final, NamedTuple
 
 from hwtpm.client12 import Client, Session, Transport
 from hwtpm.crypto import hashes, ids
@@ -68,17 +68,27 @@ _ANOTHER: Final = ("the root key is sealed to another chip, or this chip was cle
 _COUNTERS: Final = 16  # more than any chip has
 
 
+class Secrets(NamedTuple):
+    """The secrets of the owner and of the SRK, 20 octets each."""
+
+    owner: bytes = _WELL_KNOWN
+    srk: bytes = _WELL_KNOWN
+
+    def __repr__(self) -> str:
+        return "<secrets>"
+
+
 class Conversation12:
     """A conversation with the chip: a context manager with an encrypting transport session.
 
     *parent* is the digest of the SRK's public part, if it is known already; without one, a chip without an
-    owner gets one.  *locality* is the one that commands come from.
+    owner gets one, with these *secrets*.  *locality* is the one that commands come from.
     """
 
     def __init__(self, client: Client, entropy: Callable[[int], bytes], locality: int,
-                 parent: bytes | None) -> None:
+                 parent: bytes | None, secrets: Secrets) -> None:
         self._client, self._entropy, self._locality = client, entropy, locality
-        self._parent = parent
+        self._parent, self._secrets = parent, secrets
         self._inside: Transport
         self.name = b""
 
@@ -88,9 +98,14 @@ class Conversation12:
         if self._parent is not None and self._parent != self.name:
             raise StateError(_ANOTHER)
         secret = self._entropy(20)
-        self._inside = self._client.establish(
-            _ENCRYPTING, secret, TPM_KH_SRK, _encrypt(public, encode(TPM_TRANSPORT_AUTH(secret))),
-            _once(self._client.oiap(_WELL_KNOWN)))
+        try:
+            self._inside = self._client.establish(
+                _ENCRYPTING, secret, TPM_KH_SRK, _encrypt(public, encode(TPM_TRANSPORT_AUTH(secret))),
+                _once(self._client.oiap(self._secrets.srk)))
+        except TpmError as error:
+            if error.rc != TPM_AUTHFAIL:
+                raise
+            raise StateError("the chip's storage root key has another secret than srk_auth says") from None
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
@@ -107,7 +122,7 @@ class Conversation12:
         now = hashes.digest(ids.SHA1, encode(TPM_PCR_COMPOSITE(selection, values)))
         locality = 1 << self._locality
         info = TPM_PCR_INFO_LONG(locality, locality, selection, selection, bytes(20), now)
-        session = self._inside.osap(TPM_ET_KEYHANDLE, TPM_KH_SRK, _WELL_KNOWN)
+        session = self._inside.osap(TPM_ET_KEYHANDLE, TPM_KH_SRK, self._secrets.srk)
         sealed = self._inside.run(
             Seal(TPM_KH_SRK, session.encrypt(_WELL_KNOWN), encode(info), secret), _once(session)).sealed_data
         return SealedRoot(self.name, pcrs, b"", encode(sealed))
@@ -117,7 +132,7 @@ class Conversation12:
         try:
             data = decode(TPM_STORED_DATA, sealed.private)
             return self._inside.run(
-                Unseal(TPM_KH_SRK, data), _once(self._inside.oiap(_WELL_KNOWN)),
+                Unseal(TPM_KH_SRK, data), _once(self._inside.oiap(self._secrets.srk)),
                 _once(self._inside.oiap(_WELL_KNOWN))).secret
         except TpmError as error:
             if error.rc == TPM_WRONGPCRVAL:
@@ -138,13 +153,13 @@ class Conversation12:
 
     def _storage_root(self) -> TPM_PUBKEY:
         """Return the SRK's public part."""
-        session = _once(self._client.oiap(_WELL_KNOWN))
+        session = _once(self._client.oiap(self._secrets.owner))
         try:
             return self._client.run(OwnerReadInternalPub(TPM_KH_SRK), session).public_portion
         except TpmError as error:
             if error.rc == TPM_AUTHFAIL:
-                raise StateError("the chip has an owner with a password; make it the well-known secret "
-                                 "(tpm_changeownerauth), or clear the chip") from None
+                raise StateError("the chip has an owner with a password; set owner_auth, or make it the "
+                                 "well-known secret (tpm_changeownerauth), or clear the chip") from None
             # A command that has come too early does not end its session.
             with suppress(TpmError):
                 self._client.run(FlushSpecific(session.handle, TPM_RT_AUTH))
@@ -168,9 +183,9 @@ class Conversation12:
         parms = TPM_KEY_PARMS(TPM_ALG_RSA, TPM_ES_RSAESOAEP_SHA1_MGF1, TPM_SS_NONE,
                               encode(TPM_RSA_KEY_PARMS(2048, 2, b"")))
         template = TPM_KEY(_STRUCT_VER, 0, TPM_KEY_STORAGE, 0, TPM_AUTH_ALWAYS, parms, b"", b"", b"")
-        secret = _encrypt(endorsement, _WELL_KNOWN), _encrypt(endorsement, _WELL_KNOWN)
-        made = self._client.run(TakeOwnership(TPM_PID_OWNER, *secret, template),
-                                _once(self._client.oiap(_WELL_KNOWN))).srk_pub
+        owner, srk = _encrypt(endorsement, self._secrets.owner), _encrypt(endorsement, self._secrets.srk)
+        made = self._client.run(TakeOwnership(TPM_PID_OWNER, owner, srk, template),
+                                _once(self._client.oiap(self._secrets.owner))).srk_pub
         return TPM_PUBKEY(made.algorithm_parms, made.pub_key)
 
 
@@ -180,13 +195,17 @@ class Chip12:
     The number of a counter is its label; the chip gives it a handle of its own.
     """
 
-    def __init__(self, client: Client, entropy: Callable[[int], bytes], locality: int) -> None:
+    family = "1.2"
+
+    def __init__(self, client: Client, entropy: Callable[[int], bytes], locality: int,
+                 secrets: Secrets | None = None) -> None:
         self._client, self._entropy, self._locality = client, entropy, locality
+        self._secrets = secrets or Secrets()
         self._handles: dict[int, int] = {}  # of counters that were looked for, by label
 
     def conversation(self, parent: bytes | None) -> Conversation12:
         """Return a conversation with the chip whose SRK has the digest *parent*, if that is known."""
-        return Conversation12(self._client, self._entropy, self._locality, parent)
+        return Conversation12(self._client, self._entropy, self._locality, parent, self._secrets)
 
     def new_counter(self) -> int:
         """Return a label that no counter has."""
@@ -201,13 +220,14 @@ class Chip12:
 
     def define_counter(self, number: int, auth: bytes) -> None:
         """There is a new counter, higher than any that the chip had (Part 3, 25.1)."""
-        session = self._client.osap(TPM_ET_OWNER, TPM_KH_OWNER, _WELL_KNOWN)
+        session = self._client.osap(TPM_ET_OWNER, TPM_KH_OWNER, self._secrets.owner)
         self._client.run(CreateCounter(session.encrypt(_secret(auth)), number.to_bytes(4, "big")),
                          _once(session))
 
     def undefine_counter(self, number: int) -> None:
         """The counter is gone."""
-        self._client.run(ReleaseCounterOwner(self._handle(number)), _once(self._client.oiap(_WELL_KNOWN)))
+        self._client.run(ReleaseCounterOwner(self._handle(number)),
+                         _once(self._client.oiap(self._secrets.owner)))
         del self._handles[number]
 
     def increment(self, number: int, auth: bytes) -> None:

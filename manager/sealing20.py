@@ -1,9 +1,10 @@
 """What the manager asks of a chip, done by a TPM 2.0.
 
 The storage key is a primary of the owner hierarchy, made anew from the chip's seed each time, so nothing of
-it is stored.  The root key is a sealed data object below it whose policy is PolicyPCR.  A session salted to
-the storage key encrypts the root key on its way and authenticates the value of the counter, so that neither
-can be read or forged between the manager and the chip.
+it is stored; or one that somebody has made persistent, if the manager is told so.  The root key is a sealed
+data object below it whose policy is PolicyPCR.  A session salted to the storage key encrypts the root key on
+its way and authenticates the value of the counter, so that neither can be read or forged between the manager
+and the chip.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Final
+from typing import Final, NamedTuple
 
 from hwtpm.client import Client, Password, Session
 from hwtpm.crypto import ecc, hashes, kdf
+from hwtpm.crypto.rsa import DEFAULT_EXPONENT, RsaPublic
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.tpm2.requests.context import FlushContext
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary
 from hwtpm.tpm2.requests.nv import NVDefineSpace, NVIncrement, NVRead, NVReadPublic, NVUndefineSpace
-from hwtpm.tpm2.requests.object import Create, Load, Unseal
+from hwtpm.tpm2.requests.object import Create, Load, ReadPublic, Unseal
 from hwtpm.tpm2.requests.policy import PolicyGetDigest, PolicyPCR
 from hwtpm.tpm2.types.algorithms import (
     TPMS_ECC_POINT,
@@ -58,6 +60,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_ALG_NULL,
     TPM_ALG_SHA256,
     TPM_ECC_NIST_P256,
+    TPM_RC_AUTH_FAIL,
     TPM_RC_BAD_AUTH,
     TPM_RC_HANDLE,
     TPM_RC_POLICY_FAIL,
@@ -66,7 +69,7 @@ from hwtpm.tpm2.types.constants import (
 )
 from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
-from hwtpm.tpm2.types.objects import TPMS_ECC_PARMS, TPMS_KEYEDHASH_PARMS, TPMT_PUBLIC
+from hwtpm.tpm2.types.objects import TPMS_ECC_PARMS, TPMS_KEYEDHASH_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
 from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION
 from hwtpm.wire import decode, encode
 from manager.model import SealedRoot, pcr_list
@@ -75,7 +78,6 @@ COUNTER_FIRST: Final = 0x01800000
 COUNTER_RANGE: Final = 0x00400000
 """The NV handles that are the owner's to give out (TCG Registry of Reserved TPM 2.0 Handles)."""
 
-_OWNER: Final = Password()
 _COUNTER_SIZE: Final = 8
 _COUNTER_ATTRIBUTES: Final = (
     TPM_NT_COUNTER << TPMA_NV_TPM_NT_SHIFT | TPMA_NV_AUTHWRITE | TPMA_NV_AUTHREAD | TPMA_NV_NO_DA)
@@ -94,6 +96,17 @@ def _storage_template() -> TPMT_PUBLIC:
         TPMS_ECC_POINT(b"", b""))
 
 
+class Secrets(NamedTuple):
+    """The secret of the owner; and the handle of a persistent storage key, with its secret, or 0."""
+
+    owner: bytes = b""
+    srk_handle: int = 0
+    srk: bytes = b""
+
+    def __repr__(self) -> str:
+        return "<secrets>"
+
+
 class Sealer:
     """A conversation with the chip: a context manager with the storage key loaded and a salted session.
 
@@ -102,9 +115,10 @@ class Sealer:
     OSError as the client does.  The chip has nothing of it loaded any more after leaving.
     """
 
-    def __init__(self, client: Client, entropy: Callable[[int], bytes], parent: bytes | None) -> None:
+    def __init__(self, client: Client, entropy: Callable[[int], bytes], parent: bytes | None,
+                 secrets: Secrets) -> None:
         self._client, self._entropy = client, entropy
-        self._parent = parent
+        self._parent, self._secrets = parent, secrets
         self._loaded: list[int] = []
         self._key = 0
         self._session: Session
@@ -132,18 +146,23 @@ class Sealer:
             TPM_ALG_KEYEDHASH, TPM_ALG_SHA256,
             TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_ADMINWITHPOLICY | TPMA_OBJECT_NODA,
             policy, TPMS_KEYEDHASH_PARMS(TPMT_KEYEDHASH_SCHEME(TPM_ALG_NULL)), b"")
-        created = self._client.run(
-            Create(self._key, TPMS_SENSITIVE_CREATE(b"", secret), template, b"", []),
-            self._secured(TPMA_SESSION_DECRYPT))
+        try:
+            created = self._client.run(
+                Create(self._key, TPMS_SENSITIVE_CREATE(b"", secret), template, b"", []),
+                self._secured(TPMA_SESSION_DECRYPT, self._secrets.srk))
+        except TpmError as error:
+            raise _wrong_secret(error) or error from None
         return SealedRoot(self.name, pcrs, encode(created.out_public), created.out_private)
 
     def unseal(self, sealed: SealedRoot) -> bytes:
         """Return what was sealed; StateError, one line for people, if the chip does not give it back."""
         try:
             public = decode(TPMT_PUBLIC, sealed.public)
-            loaded = self._client.run(Load(self._key, sealed.private, public), self._secured(0))
+            loaded = self._client.run(Load(self._key, sealed.private, public),
+                                      self._secured(0, self._secrets.srk))
         except TpmError as error:
-            raise StateError(f"damaged: the chip does not load the sealed root key ({error})") from None
+            raise _wrong_secret(error) or StateError(
+                f"damaged: the chip does not load the sealed root key ({error})") from None
         self._loaded.append(loaded.object_handle)
         self._client.names[loaded.object_handle] = loaded.name
         policy = self._client.start_session(TPM_SE_POLICY)
@@ -153,7 +172,7 @@ class Sealer:
             unsealed = self._client.run(
                 Unseal(loaded.object_handle), policy, self._secured(TPMA_SESSION_ENCRYPT))
         except TpmError as error:
-            if _base(error) != TPM_RC_POLICY_FAIL:
+            if base_code(error) != TPM_RC_POLICY_FAIL:
                 raise
             raise StateError(
                 f"the chip does not unseal the root key: its PCRs ({pcr_list(sealed.pcrs)}) have changed; "
@@ -164,53 +183,74 @@ class Sealer:
         """Return the value of the counter at NV handle *number*, authenticated; StateError without one."""
         self._client.names[number] = _NAME_ALG + hashes.digest(
             TPM_ALG_SHA256, encode(_counter_public(number, _COUNTER_ATTRIBUTES | TPMA_NV_WRITTEN)))
-        session = self._secured(0)
-        session.auth = auth
         try:
-            found = self._client.run(NVRead(number, number, _COUNTER_SIZE, 0), session).data
+            found = self._client.run(
+                NVRead(number, number, _COUNTER_SIZE, 0), self._secured(0, auth)).data
         except TpmError as error:
-            if _base(error) != TPM_RC_HANDLE:
+            if base_code(error) != TPM_RC_HANDLE:
                 raise
             raise StateError(f"the chip has no counter at NV handle 0x{number:08x}; put the chip's NV back "
                              f"that belongs to this store") from None
-        finally:
-            session.auth = b""
         return int.from_bytes(found, "big")
 
     def _start(self) -> None:
-        try:
-            created = self._client.run(
-                CreatePrimary(TPM_RH_OWNER, TPMS_SENSITIVE_CREATE(b"", b""), _storage_template(), b"", []),
-                _OWNER)
-        except TpmError as error:
-            if _base(error) != TPM_RC_BAD_AUTH:
-                raise
-            raise StateError("the chip has an owner password; remove it (tpm2_changeauth -c owner)") from None
-        self._key = created.object_handle
-        self._loaded.append(self._key)
-        public = created.out_public
-        self.name = _NAME_ALG + hashes.digest(TPM_ALG_SHA256, encode(public))
+        public = self._storage_key()
+        self.name = _name(public)
         if self._parent is not None and self._parent != self.name:
             raise StateError("the root key is sealed to another chip, or this chip was cleared; put the "
                              "chip's NV back that belongs to this store")
         self._client.names[self._key] = self.name
-        point = public.unique
-        if not isinstance(point, TPMS_ECC_POINT):
-            raise ProtocolError("the chip made a primary of another type than was asked for")
-        # The salt is shared by ECDH with a key used once (Part 1, 44.7).
-        curve = ecc.curve(TPM_ECC_NIST_P256)
-        ours = ecc.EccPrivate(curve.id, ecc.scalar_from(curve.id, self._entropy(curve.scalar_seed_size)))
-        x, y = ours.public
-        shared = ours.shared_x(point.x, point.y)
-        salt = kdf.kdfe(TPM_ALG_SHA256, shared, b"SECRET", x, point.x.rjust(curve.field_size, b"\0"), 256)
+        salt, encrypted = self._salt(public)
         self._session = self._client.start_session(
             symmetric_definition=TPMT_SYM_DEF(TPM_ALG_AES, 128, TPM_ALG_CFB), tpm_key=self._key, salt=salt,
-            encrypted_salt=encode(TPMS_ECC_POINT(x, y)))
+            encrypted_salt=encrypted)
         self._loaded.append(self._session.handle)
 
-    def _secured(self, attributes: int) -> Session:
-        """Return the salted session with these attributes for the next command."""
+    def _storage_key(self) -> TPMT_PUBLIC:
+        """Return the public area of the storage key, which is there now."""
+        if handle := self._secrets.srk_handle:
+            try:
+                found = self._client.run(ReadPublic(handle)).out_public
+            except TpmError as error:
+                if base_code(error) != TPM_RC_HANDLE:
+                    raise
+                raise StateError(f"the chip has no key at srk_handle 0x{handle:08x}") from None
+            self._key = handle
+            return found
+        try:
+            created = self._client.run(
+                CreatePrimary(TPM_RH_OWNER, TPMS_SENSITIVE_CREATE(b"", b""), _storage_template(), b"", []),
+                Password(self._secrets.owner))
+        except TpmError as error:
+            if base_code(error) != TPM_RC_BAD_AUTH:
+                raise
+            raise StateError("the chip has an owner password; set owner_auth, or remove it "
+                             "(tpm2_changeauth -c owner)") from None
+        self._key = created.object_handle
+        self._loaded.append(self._key)
+        return created.out_public
+
+    def _salt(self, public: TPMT_PUBLIC) -> tuple[bytes, bytes]:
+        """Return a new salt, and how it travels to the storage key (Part 1, 19.6.13 and annexes B and C)."""
+        parameters, unique = public.parameters, public.unique
+        if isinstance(parameters, TPMS_RSA_PARMS) and isinstance(unique, bytes):
+            salt = self._entropy(hashes.size(public.name_alg))
+            key = RsaPublic(unique, parameters.exponent or DEFAULT_EXPONENT)
+            return salt, key.encrypt_oaep(public.name_alg, b"SECRET\0", salt)
+        if isinstance(parameters, TPMS_ECC_PARMS) and isinstance(unique, TPMS_ECC_POINT):
+            # It is shared by ECDH with a key used once.
+            curve = ecc.curve(parameters.curve_id)
+            ours = ecc.EccPrivate(curve.id, ecc.scalar_from(curve.id, self._entropy(curve.scalar_seed_size)))
+            x, y = ours.public
+            salt = kdf.kdfe(public.name_alg, ours.shared_x(unique.x, unique.y), b"SECRET", x,
+                            unique.x.rjust(curve.field_size, b"\0"), 8 * hashes.size(public.name_alg))
+            return salt, encode(TPMS_ECC_POINT(x, y))
+        raise StateError("the chip's storage key is neither an RSA nor an ECC key")
+
+    def _secured(self, attributes: int, auth: bytes = b"") -> Session:
+        """Return the salted session for the next command, where it stands for what has the secret *auth*."""
         self._session.attributes = TPMA_SESSION_CONTINUESESSION | attributes
+        self._session.auth = auth
         return self._session
 
     def _flush(self, suppressed: bool) -> None:
@@ -225,12 +265,16 @@ class Sealer:
 class Chip20:
     """A chip with TPM 2.0 at the other end of *client*; the numbers of its counters are NV handles."""
 
-    def __init__(self, client: Client, entropy: Callable[[int], bytes]) -> None:
+    family = "2.0"
+
+    def __init__(self, client: Client, entropy: Callable[[int], bytes],
+                 secrets: Secrets | None = None) -> None:
         self._client, self._entropy = client, entropy
+        self._secrets = secrets or Secrets()
 
     def conversation(self, parent: bytes | None) -> Sealer:
         """Return a conversation with the chip whose storage key has the Name *parent*, if that is known."""
-        return Sealer(self._client, self._entropy, parent)
+        return Sealer(self._client, self._entropy, parent, self._secrets)
 
     def new_counter(self) -> int:
         """Return a free handle out of those that are the owner's to give out."""
@@ -244,7 +288,7 @@ class Chip20:
         try:
             self._client.run(NVReadPublic(number))
         except TpmError as error:
-            if _base(error) != TPM_RC_HANDLE:
+            if base_code(error) != TPM_RC_HANDLE:
                 raise
             return False
         return True
@@ -252,12 +296,12 @@ class Chip20:
     def define_counter(self, number: int, auth: bytes) -> None:
         """A new counter is at the free handle, higher than any before it (Part 3, 31.8)."""
         self._client.run(NVDefineSpace(TPM_RH_OWNER, auth, _counter_public(number, _COUNTER_ATTRIBUTES)),
-                         _OWNER)
+                         Password(self._secrets.owner))
         self.increment(number, auth)
 
     def undefine_counter(self, number: int) -> None:
         """The NV Index is gone."""
-        self._client.run(NVUndefineSpace(TPM_RH_OWNER, number), _OWNER)
+        self._client.run(NVUndefineSpace(TPM_RH_OWNER, number), Password(self._secrets.owner))
 
     def increment(self, number: int, auth: bytes) -> None:
         """The counter is one higher, durably.
@@ -272,10 +316,22 @@ def _counter_public(index: int, attributes: int) -> TPMS_NV_PUBLIC:
     return TPMS_NV_PUBLIC(index, TPM_ALG_SHA256, attributes, b"", _COUNTER_SIZE)
 
 
+def _name(public: TPMT_PUBLIC) -> bytes:
+    """Return the Name of an object (Part 1, 14)."""
+    return public.name_alg.to_bytes(2, "big") + hashes.digest(public.name_alg, encode(public))
+
+
+def _wrong_secret(error: TpmError) -> StateError | None:
+    """Return what to tell if *error* says that the storage key has another secret."""
+    if base_code(error) not in (TPM_RC_BAD_AUTH, TPM_RC_AUTH_FAIL):
+        return None
+    return StateError("the chip's storage key at srk_handle has another secret than srk_auth says")
+
+
 def _selection(pcrs: bytes) -> list[TPMS_PCR_SELECTION]:
     return [TPMS_PCR_SELECTION(TPM_ALG_SHA256, pcrs)]
 
 
-def _base(error: TpmError) -> int:
+def base_code(error: TpmError) -> int:
     """Return the response code without the number of the handle, session or parameter (Part 2, 6.6.2)."""
     return error.rc & 0xBF if error.rc & RC_FMT1 else error.rc
