@@ -208,10 +208,10 @@ def _sealing(settings: Settings, way: ChipWay) -> SealingChip:
     owner, srk = auth(settings.owner_auth), auth(settings.srk_auth)
     if settings.chip == "1.2":  # its client is imported for that only
         from hwtpm.client12 import Client as Client12
-        from manager import sealing12
+        from manager.sealing12 import Chip12
+        from manager.sealing12 import Secrets as Secrets12
 
-        return sealing12.Chip12(Client12(execute, os.urandom), os.urandom, settings.locality,
-                                sealing12.Secrets(owner, srk))
+        return Chip12(Client12(execute, os.urandom), os.urandom, settings.locality, Secrets12(owner, srk))
     # A TPM 2.0 leaves out zeros at the end of a secret (Part 1, "Authorization Values").
     return Chip20(Client(execute, os.urandom), os.urandom,
                   Secrets(owner.rstrip(b"\0"), settings.srk_handle, srk.rstrip(b"\0")))

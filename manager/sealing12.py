@@ -101,7 +101,7 @@ class Conversation12:
         try:
             self._inside = self._client.establish(
                 _ENCRYPTING, secret, TPM_KH_SRK, _encrypt(public, encode(TPM_TRANSPORT_AUTH(secret))),
-                _once(self._client.oiap(self._secrets.srk)))
+                once(self._client.oiap(self._secrets.srk)))
         except TpmError as error:
             if error.rc != TPM_AUTHFAIL:
                 raise
@@ -124,7 +124,7 @@ class Conversation12:
         info = TPM_PCR_INFO_LONG(locality, locality, selection, selection, bytes(20), now)
         session = self._inside.osap(TPM_ET_KEYHANDLE, TPM_KH_SRK, self._secrets.srk)
         sealed = self._inside.run(
-            Seal(TPM_KH_SRK, session.encrypt(_WELL_KNOWN), encode(info), secret), _once(session)).sealed_data
+            Seal(TPM_KH_SRK, session.encrypt(_WELL_KNOWN), encode(info), secret), once(session)).sealed_data
         return SealedRoot(self.name, pcrs, b"", encode(sealed))
 
     def unseal(self, sealed: SealedRoot) -> bytes:
@@ -132,8 +132,8 @@ class Conversation12:
         try:
             data = decode(TPM_STORED_DATA, sealed.private)
             return self._inside.run(
-                Unseal(TPM_KH_SRK, data), _once(self._inside.oiap(self._secrets.srk)),
-                _once(self._inside.oiap(_WELL_KNOWN))).secret
+                Unseal(TPM_KH_SRK, data), once(self._inside.oiap(self._secrets.srk)),
+                once(self._inside.oiap(_WELL_KNOWN))).secret
         except TpmError as error:
             if error.rc == TPM_WRONGPCRVAL:
                 raise StateError(
@@ -153,7 +153,7 @@ class Conversation12:
 
     def _storage_root(self) -> TPM_PUBKEY:
         """Return the SRK's public part."""
-        session = _once(self._client.oiap(self._secrets.owner))
+        session = once(self._client.oiap(self._secrets.owner))
         try:
             return self._client.run(OwnerReadInternalPub(TPM_KH_SRK), session).public_portion
         except TpmError as error:
@@ -185,7 +185,7 @@ class Conversation12:
         template = TPM_KEY(_STRUCT_VER, 0, TPM_KEY_STORAGE, 0, TPM_AUTH_ALWAYS, parms, b"", b"", b"")
         owner, srk = _encrypt(endorsement, self._secrets.owner), _encrypt(endorsement, self._secrets.srk)
         made = self._client.run(TakeOwnership(TPM_PID_OWNER, owner, srk, template),
-                                _once(self._client.oiap(self._secrets.owner))).srk_pub
+                                once(self._client.oiap(self._secrets.owner))).srk_pub
         return TPM_PUBKEY(made.algorithm_parms, made.pub_key)
 
 
@@ -222,17 +222,17 @@ class Chip12:
         """There is a new counter, higher than any that the chip had (Part 3, 25.1)."""
         session = self._client.osap(TPM_ET_OWNER, TPM_KH_OWNER, self._secrets.owner)
         self._client.run(CreateCounter(session.encrypt(_secret(auth)), number.to_bytes(4, "big")),
-                         _once(session))
+                         once(session))
 
     def undefine_counter(self, number: int) -> None:
         """The counter is gone."""
         self._client.run(ReleaseCounterOwner(self._handle(number)),
-                         _once(self._client.oiap(self._secrets.owner)))
+                         once(self._client.oiap(self._secrets.owner)))
         del self._handles[number]
 
     def increment(self, number: int, auth: bytes) -> None:
         """The counter is one higher, durably.  The chip counts one counter for each time it has power."""
-        self._client.run(IncrementCounter(self._handle(number)), _once(self._client.oiap(_secret(auth))))
+        self._client.run(IncrementCounter(self._handle(number)), once(self._client.oiap(_secret(auth))))
 
     def _handle(self, number: int) -> int:
         if number not in self._handles:
@@ -269,7 +269,7 @@ def _encrypt(public: TPM_PUBKEY, message: bytes) -> bytes:
         raise ProtocolError(f"a key of the chip that cannot be used: {error}") from None
 
 
-def _once(session: Session) -> Session:
+def once(session: Session) -> Session:
     """Return *session*, which ends with its next command."""
     session.continues = False
     return session

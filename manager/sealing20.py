@@ -253,8 +253,8 @@ class Sealer:
         self._session.auth = auth
         return self._session
 
-    def _flush(self, suppressed: bool) -> None:
-        while self._loaded:
+    def _flush(self, suppressed: bool, down_to: int = 0) -> None:
+        while len(self._loaded) > down_to:
             handle = self._loaded.pop()
             self._client.names.pop(handle, None)
             # When something else went wrong before, that is what the caller has to hear of.
