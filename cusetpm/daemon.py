@@ -89,6 +89,7 @@ class Device:
         self.manager = ResourceManager(self._wire) if kind.name == "2.0" else None
         way = self._wire if self.manager is None else self.manager
         self.execute, self.cancel, self.takes_long = way.execute, way.cancel, way.takes_long
+        self.abort = outer.front.abort
         self.hash_start, self.hash_data, self.hash_end = guest.hash_start, guest.hash_data, guest.hash_end
         self.reset_established, self.presence = guest.reset_established, guest.presence
 
@@ -169,7 +170,7 @@ class Device:
             self._give_way()
             self.guest.forget_suspended()
             return self.guest.running()
-        # What a shutdown, or TPM_SaveState, keeps is a part of the permanent state.
+        # What Shutdown(STATE) keeps is a part of a TPM 2.0's permanent state.
         return None
 
     def set_state(self, kind: int, state: bytes) -> None:
