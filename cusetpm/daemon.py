@@ -170,7 +170,7 @@ class Device:
             self._give_way()
             self.guest.forget_suspended()
             return self.guest.running()
-        # What Shutdown(STATE) keeps is a part of a TPM 2.0's permanent state.
+        # What a shutdown, or TPM_SaveState, keeps is a part of the permanent state.
         return None
 
     def set_state(self, kind: int, state: bytes) -> None:
