@@ -57,7 +57,8 @@ from hwtpm.tpm12.types.pcr import TPM_PCR_COMPOSITE, TPM_PCR_INFO_LONG, TPM_PCR_
 from hwtpm.tpm12.types.storage import TPM_STORED_DATA
 from hwtpm.tpm12.types.transport import TPM_TRANSPORT_AUTH, TPM_TRANSPORT_PUBLIC
 from hwtpm.wire import decode, encode
-from manager.model import SealedRoot, pcr_list
+from manager.model import Platform, SealedKey
+from manager.sealing import OtherConfiguration
 
 _WELL_KNOWN: Final = bytes(20)
 _OAEP_LABEL: Final = b"TCPA"
@@ -114,21 +115,25 @@ class Conversation12:
         with suppress(*(TpmError, ProtocolError, OSError) if error is not None else ()):
             self._client.run(FlushSpecific(self._inside.handle, TPM_RT_TRANS))
 
-    def seal(self, secret: bytes, pcrs: bytes) -> SealedRoot:
-        """Return *secret* sealed to the values that *pcrs* have now, and to the locality."""
-        selection = TPM_PCR_SELECTION(pcrs)
+    def platform(self, pcrs: bytes) -> Platform:
+        """Return the configuration that the machine is in: *pcrs* and their TPM_COMPOSITE_HASH."""
         numbers = [8 * i + bit for i, octet in enumerate(pcrs) for bit in range(8) if octet >> bit & 1]
         values = b"".join(self._inside.run(PcrRead(number)).out_digest for number in numbers)
-        now = hashes.digest(ids.SHA1, encode(TPM_PCR_COMPOSITE(selection, values)))
+        return Platform(pcrs, hashes.digest(ids.SHA1, encode(
+            TPM_PCR_COMPOSITE(TPM_PCR_SELECTION(pcrs), values))))
+
+    def seal(self, secret: bytes, platform: Platform) -> SealedKey:
+        """Return *secret* sealed to *platform* and to the locality."""
+        selection = TPM_PCR_SELECTION(platform.pcrs)
         locality = 1 << self._locality
-        info = TPM_PCR_INFO_LONG(locality, locality, selection, selection, bytes(20), now)
+        info = TPM_PCR_INFO_LONG(locality, locality, selection, selection, bytes(20), platform.digest)
         session = self._inside.osap(TPM_ET_KEYHANDLE, TPM_KH_SRK, self._secrets.srk)
         sealed = self._inside.run(
             Seal(TPM_KH_SRK, session.encrypt(_WELL_KNOWN), encode(info), secret), once(session)).sealed_data
-        return SealedRoot(self.name, pcrs, b"", encode(sealed))
+        return SealedKey(self.name, platform.pcrs, platform.digest, b"", encode(sealed))
 
-    def unseal(self, sealed: SealedRoot) -> bytes:
-        """Return what was sealed; StateError, one line for people, if the chip does not give it back."""
+    def unseal(self, sealed: SealedKey) -> bytes:
+        """Return what was sealed, as `Conversation` says."""
         try:
             data = decode(TPM_STORED_DATA, sealed.private)
             return self._inside.run(
@@ -136,12 +141,10 @@ class Conversation12:
                 once(self._inside.oiap(_WELL_KNOWN))).secret
         except TpmError as error:
             if error.rc == TPM_WRONGPCRVAL:
-                raise StateError(
-                    f"the chip does not unseal the root key: its PCRs ({pcr_list(sealed.pcrs)}) have "
-                    f"changed; start the machine as it was when the store was made") from None
+                raise OtherConfiguration(sealed.pcrs) from None
             if error.rc == TPM_BAD_LOCALITY:
-                raise StateError("the chip does not unseal the root key to this locality") from None
-            raise StateError(f"damaged: the chip does not unseal the root key ({error})") from None
+                raise StateError("the chip does not unseal a key to this locality") from None
+            raise StateError(f"damaged: the chip does not unseal a key ({error})") from None
 
     def counter(self, number: int, auth: bytes) -> int:
         """Return the value of the counter *number*, authenticated; StateError without one."""
