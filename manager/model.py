@@ -41,7 +41,7 @@ class Identity(NamedTuple):
 class Platform(Wire):
     """A configuration of the machine: the PCRs of the bit map *pcrs* and the digest of their values.
 
-    The digest is that of the chip's family: SHA-256 of the values, or SHA-1 of the TPM_PCR_COMPOSITE.
+    The digest is what a configuration list has, 32 or 20 octets (`manager.cfglist`).
     """
 
     pcrs: Annotated[bytes, Sized(32, prefix="B")]

@@ -53,10 +53,11 @@ from hwtpm.tpm12.types.constants import (
     TPM_TRANSPORT_ENCRYPT,
 )
 from hwtpm.tpm12.types.key import TPM_KEY, TPM_KEY_PARMS, TPM_PUBKEY, TPM_RSA_KEY_PARMS
-from hwtpm.tpm12.types.pcr import TPM_PCR_COMPOSITE, TPM_PCR_INFO_LONG, TPM_PCR_SELECTION
+from hwtpm.tpm12.types.pcr import TPM_PCR_INFO_LONG, TPM_PCR_SELECTION
 from hwtpm.tpm12.types.storage import TPM_STORED_DATA
 from hwtpm.tpm12.types.transport import TPM_TRANSPORT_AUTH, TPM_TRANSPORT_PUBLIC
 from hwtpm.wire import decode, encode
+from manager.cfglist import platform_hash, selected
 from manager.model import Platform, SealedKey
 from manager.sealing import OtherConfiguration
 
@@ -117,10 +118,8 @@ class Conversation12:
 
     def platform(self, pcrs: bytes) -> Platform:
         """Return the configuration that the machine is in: *pcrs* and their TPM_COMPOSITE_HASH."""
-        numbers = [8 * i + bit for i, octet in enumerate(pcrs) for bit in range(8) if octet >> bit & 1]
-        values = b"".join(self._inside.run(PcrRead(number)).out_digest for number in numbers)
-        return Platform(pcrs, hashes.digest(ids.SHA1, encode(
-            TPM_PCR_COMPOSITE(TPM_PCR_SELECTION(pcrs), values))))
+        values = b"".join(self._inside.run(PcrRead(number)).out_digest for number in selected(pcrs))
+        return Platform(pcrs, platform_hash("1.2", pcrs, values))
 
     def seal(self, secret: bytes, platform: Platform) -> SealedKey:
         """Return *secret* sealed to *platform* and to the locality."""

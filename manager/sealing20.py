@@ -73,6 +73,7 @@ from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
 from hwtpm.tpm2.types.objects import TPMS_ECC_PARMS, TPMS_KEYEDHASH_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
 from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION
 from hwtpm.wire import decode, encode
+from manager.cfglist import pcr_policy
 from manager.model import Platform, SealedKey, pcr_list
 from manager.sealing import OtherConfiguration
 
@@ -139,7 +140,7 @@ class Sealer:
         self._flush(suppressed=error is not None)
 
     def platform(self, pcrs: bytes) -> Platform:
-        """Return the configuration that the machine is in: *pcrs* and the SHA-256 of their values."""
+        """Return the configuration that the machine is in: *pcrs* and the policy of their values."""
         values = hashes.new(TPM_ALG_SHA256)
         wanted = int.from_bytes(pcrs, "little")
         while wanted:  # The chip gives as many at a time as go into one list of digests.
@@ -151,14 +152,14 @@ class Sealer:
             if not found or found & ~wanted or found.bit_count() != len(read.pcr_values):
                 raise StateError(f"the chip does not have all of the PCRs {pcr_list(pcrs)} with SHA-256")
             wanted &= ~found
-        return Platform(pcrs, values.digest())
+        return Platform(pcrs, pcr_policy(pcrs, values.digest()))
 
     def seal(self, secret: bytes, platform: Platform) -> SealedKey:
         """Return *secret*, at most 128 octets, sealed to *platform*."""
         template = TPMT_PUBLIC(
             TPM_ALG_KEYEDHASH, TPM_ALG_SHA256,
             TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_ADMINWITHPOLICY | TPMA_OBJECT_NODA,
-            _policy(platform), TPMS_KEYEDHASH_PARMS(TPMT_KEYEDHASH_SCHEME(TPM_ALG_NULL)), b"")
+            platform.digest, TPMS_KEYEDHASH_PARMS(TPMT_KEYEDHASH_SCHEME(TPM_ALG_NULL)), b"")
         try:
             created = self._client.run(
                 Create(self._key, TPMS_SENSITIVE_CREATE(b"", secret), template, b"", []),
@@ -342,14 +343,6 @@ def _wrong_secret(error: TpmError) -> StateError | None:
     if base_code(error) not in (TPM_RC_BAD_AUTH, TPM_RC_AUTH_FAIL):
         return None
     return StateError("the chip's storage key at srk_handle has another secret than srk_auth says")
-
-
-def _policy(platform: Platform) -> bytes:
-    """Return the policy digest of PolicyPCR for *platform* (Part 3, 23.7)."""
-    selections = len(_selection(platform.pcrs)).to_bytes(4, "big")
-    selections += b"".join(map(encode, _selection(platform.pcrs)))
-    return hashes.digest(TPM_ALG_SHA256, bytes(32), PolicyPCR.CC.to_bytes(4, "big"), selections,
-                         platform.digest)
 
 
 def _selection(pcrs: bytes) -> list[TPMS_PCR_SELECTION]:

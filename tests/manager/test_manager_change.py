@@ -63,7 +63,9 @@ def extended(chip: TestChip, value: bytes) -> Platform:
         composite = TPM_PCR_COMPOSITE(TPM_PCR_SELECTION(DEFAULT_PCRS), bytes(7 * 20) + pcr)
         return Platform(DEFAULT_PCRS, hashes.digest(ids.SHA1, encode(composite)))
     pcr = hashes.digest(ids.SHA256, bytes(32) + value.ljust(32, b"\0"))
-    return Platform(DEFAULT_PCRS, hashes.digest(ids.SHA256, bytes(7 * 32) + pcr))
+    values = hashes.digest(ids.SHA256, bytes(7 * 32) + pcr)
+    return Platform(DEFAULT_PCRS, hashes.digest(
+        ids.SHA256, bytes(32), bytes.fromhex("0000017f 00000001 000b 03ff0000"), values))
 
 
 def test_groups_and_vtpms_come_back_after_reopening(path: Path, chip: TestChip) -> None:
