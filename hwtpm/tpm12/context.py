@@ -15,6 +15,7 @@ from hwtpm.tpm12.requests.command import Command
 from hwtpm.tpm12.state.audit import Audit
 from hwtpm.tpm12.state.contexts import Contexts
 from hwtpm.tpm12.state.counters import Counters
+from hwtpm.tpm12.state.daa import DaaSessions
 from hwtpm.tpm12.state.delegation import Delegations
 from hwtpm.tpm12.state.flags import Flags
 from hwtpm.tpm12.state.keys import Keys
@@ -58,10 +59,11 @@ class Tpm:
         self.ticks = Ticks(self.random, now)
         self.audit = Audit()
         self.transports = Transports(self.random)
+        self.daa = DaaSessions(self.random)
         self.owners: tuple[Owner, ...] = (
             self.power, self.flags, self.permanent, self.pcrs, self.keys, self.sessions, self.lockout,
             self.nv, self.counters, self.delegations, self.contexts, self.sha1, self.ticks,
-            self.audit, self.transports,
+            self.audit, self.transports, self.daa,
         )
         self.locality = 0
         # Tells whether the command in progress has been asked to end.

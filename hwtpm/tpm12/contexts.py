@@ -8,9 +8,10 @@ from hmac import digest as hmac
 from typing import Final, NamedTuple
 
 from hwtpm.crypto import ids, symmetric
-from hwtpm.crypto.errors import OutOfRange
+from hwtpm.crypto.errors import BadKey, OutOfRange
 from hwtpm.errors import TpmError
 from hwtpm.tpm12.context import Tpm
+from hwtpm.tpm12.state.daa import DaaSession
 from hwtpm.tpm12.state.handles import chosen_handle
 from hwtpm.tpm12.state.keys import KeyEntry
 from hwtpm.tpm12.state.sessions import AuthSession
@@ -36,6 +37,7 @@ from hwtpm.tpm12.types.constants import (
     TPM_KH_SRK,
     TPM_PID_OIAP,
     TPM_RT_AUTH,
+    TPM_RT_DAA_TPM,
     TPM_RT_KEY,
     TPM_RT_TRANS,
 )
@@ -166,10 +168,31 @@ def _flush_transport(tpm: Tpm, handle: int) -> None:
     tpm.transports.close(handle)
 
 
+def _export_daa(tpm: Tpm, handle: int) -> bytes:
+    return encode(tpm.daa.get(handle))
+
+
+def _check_daa(tpm: Tpm, octets: bytes, entity_handle: int) -> None:
+    tpm.daa.require_space()
+
+
+def _load_daa(tpm: Tpm, octets: bytes, handle: int, keep: bool) -> int:
+    session = decode(DaaSession, octets)
+    session.handle = chosen_handle(tpm.random, tpm.daa.open, handle, keep=keep)
+    tpm.daa.add(session)
+    return session.handle
+
+
+def _flush_daa(tpm: Tpm, handle: int) -> None:
+    tpm.daa.get(handle)
+    tpm.daa.close(handle)
+
+
 RESOURCES: Final = {
     TPM_RT_KEY: Resource(_export_key, _check_key, _load_key, flush_key),
     TPM_RT_AUTH: Resource(_export_session, _check_session, _load_session, _flush_session),
     TPM_RT_TRANS: Resource(_export_transport, _check_transport, _load_transport, _flush_transport),
+    TPM_RT_DAA_TPM: Resource(_export_daa, _check_daa, _load_daa, _flush_daa),
 }
 
 
@@ -241,7 +264,7 @@ def load(tpm: Tpm, octets: bytes, entity_handle: int, *, keep: bool, only: int |
     resource.check(tpm, content.internal_data, entity_handle)
     try:
         handle = resource.load(tpm, content.internal_data, blob.handle, keep)
-    except ValueError:
+    except BadKey:
         raise TpmError(TPM_BADCONTEXT) from None
     if blob.resource_type != TPM_RT_KEY:
         tpm.contexts.forget(blob.context_count)

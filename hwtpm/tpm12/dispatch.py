@@ -32,6 +32,8 @@ from hwtpm.tpm12.types.codes import (
 )
 from hwtpm.tpm12.types.constants import TPM_TAG_RQU_AUTH2_COMMAND, TPM_TAG_RQU_COMMAND, TPM_TAG_RSP_COMMAND
 from hwtpm.tpm12.types.ordinals import (
+    TPM_ORD_DAA_Join,
+    TPM_ORD_DAA_Sign,
     TPM_ORD_ExecuteTransport,
     TPM_ORD_Init,
     TPM_ORD_ReleaseTransportSigned,
@@ -53,6 +55,7 @@ _HEADER: Final = Struct(">HII")
 _AUTHORIZATION: Final = Struct(">I20sB20s")
 _GO_ON: Final = (TPM_ORD_SHA1Update, TPM_ORD_SHA1Complete, TPM_ORD_SHA1CompleteExtend,
                  TPM_ORD_ExecuteTransport)
+_DAA: Final = (TPM_ORD_DAA_Join.to_bytes(4, "big"), TPM_ORD_DAA_Sign.to_bytes(4, "big"))
 _NO_LOCKOUT, _WORKING, _UNLESS_NV_UNLOCKED, _ENABLED, _ACTIVATED, _OWNER = (need.value for need in (
     Needs.NO_LOCKOUT, Needs.WORKING, Needs.UNLESS_NV_UNLOCKED, Needs.ENABLED, Needs.ACTIVATED, Needs.OWNER))
 _pack_u32 = Struct(">I").pack
@@ -85,7 +88,19 @@ def execute(tpm: Tpm, command: bytes, transport: int = 0, encrypted: bool = Fals
         call.transport, call.encrypted = transport, encrypted
         return respond(tpm, plan, call, *run(tpm, plan, call, request))
     except TpmError as error:
+        if command[6:10] in _DAA:
+            _end_daa(tpm, command)
         return error_response(_CODES.get(error.rc, error.rc))
+
+
+def _end_daa(tpm: Tpm, command: bytes) -> None:
+    """A join or a signature whose *command* was answered with an error, whichever, has ended (Part 3, 26.1).
+
+    Stage 0 has no session yet: its handle means nothing.
+    """
+    handle, stage = command[10:14], command[14:15]
+    if stage > b"\0":
+        tpm.daa.close(int.from_bytes(handle, "big"))
 
 
 def _header(tpm: Tpm, command: bytes) -> tuple[Plan, int]:

@@ -6,13 +6,14 @@ of the three begins failure mode: a launch that was not measured must not look l
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from hashlib import sha1
+from typing import TYPE_CHECKING, Final
 
-from hwtpm.crypto import ids
-from hwtpm.crypto.running import RunningHash
 from hwtpm.tpm12.context import Tpm
 from hwtpm.tpm12.state.power import Tested
-from hwtpm.tpm12.state.sha1 import decode_thread, encode_thread
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 _DRTM_PCR: Final = 17
 _RESET: Final = range(17, 23)
@@ -21,11 +22,9 @@ _RESET: Final = range(17, 23)
 class Launch:
     """The sequence of *tpm*; in a TPM that has failed there is none, and nothing happens."""
 
-    TAG: ClassVar[bytes] = b"lnch"
-
     def __init__(self, tpm: Tpm) -> None:
         self._tpm = tpm
-        self._hash: RunningHash | None = None
+        self._hash: Hash | None = None
 
     def start(self) -> None:
         """The trusted environment is present, its PCRs are zero, and an empty sequence has begun.
@@ -43,7 +42,7 @@ class Launch:
         tpm.flags.tos_present = True
         for number in _RESET:
             tpm.pcrs.reset(number, tos_present=True)
-        self._hash = RunningHash(ids.SHA1)
+        self._hash = sha1()
 
     def data(self, data: bytes) -> None:
         """The sequence goes on with *data*; without a sequence failure mode begins."""
@@ -63,11 +62,3 @@ class Launch:
     def _fail(self) -> None:
         if self._tpm.power.tested is not Tested.FAILED:
             self._tpm.power.fail("a launch without TPM_HASH_START")
-
-    def save_live(self) -> bytes:
-        """Return version and the sequence, or that there is none."""
-        return encode_thread(self._hash)
-
-    def restore_live(self, state: bytes) -> None:
-        """Take what `save_live` gave; TpmError or ValueError when it is damaged."""
-        self._hash, _ = decode_thread(state)

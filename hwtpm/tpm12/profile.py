@@ -27,8 +27,9 @@ REV_MINOR: Final = 1
 SPEC_LEVEL: Final = 2
 ERRATA_REV: Final = 3
 
-# The SHA-1 thread ends with TPM_Startup(ST_STATE), too, the audit digest with ST_CLEAR only (Part 2, 4.6).
-STARTUP_EFFECTS: Final = 0x00000044
+# The SHA-1 thread and DAA sessions end with TPM_Startup(ST_STATE), too, the audit digest with ST_CLEAR only
+# (Part 2, 4.6).
+STARTUP_EFFECTS: Final = 0x00000144
 TIMEOUTS_US: Final = (750_000, 2_000_000, 750_000, 750_000)  # TIS timeouts A to D
 DURATIONS_US: Final = (1_000_000, 10_000_000, 60_000_000)  # small, medium, long
 TICK_US: Final = 1000  # microseconds of one tick

@@ -96,8 +96,8 @@ _PROPERTIES: Final[dict[int, Callable[[Tpm], bytes]]] = {
     c.TPM_CAP_PROP_TIS_TIMEOUT: lambda tpm: b"".join(map(_U32, profile.TIMEOUTS_US)),
     c.TPM_CAP_PROP_STARTUP_EFFECT: lambda tpm: _U32(profile.STARTUP_EFFECTS),
     c.TPM_CAP_PROP_DELEGATE_ROW: lambda tpm: _U32(profile.DELEGATE_ROWS),
-    c.TPM_CAP_PROP_MAX_DAASESS: lambda tpm: _U32(0),
-    c.TPM_CAP_PROP_DAASESS: lambda tpm: _U32(0),
+    c.TPM_CAP_PROP_MAX_DAASESS: lambda tpm: _U32(profile.DAA_SESSIONS),
+    c.TPM_CAP_PROP_DAASESS: lambda tpm: _U32(profile.DAA_SESSIONS - len(tpm.daa.open)),
     c.TPM_CAP_PROP_CONTEXT_DIST: lambda tpm: _U32(0xFFFFFFFF),
     c.TPM_CAP_PROP_DAA_INTERRUPT: lambda tpm: _bool(True),
     c.TPM_CAP_PROP_SESSIONS: lambda tpm: _U32(
@@ -124,12 +124,12 @@ def _property(tpm: Tpm, which: int) -> bytes:
 
 
 _HANDLES: Final[dict[int, Callable[[Tpm], list[int]]]] = {
-    c.TPM_RT_KEY: lambda tpm: sorted(tpm.keys.loaded),
+    c.TPM_RT_KEY: lambda tpm: list(tpm.keys.loaded),
     c.TPM_RT_AUTH: lambda tpm: list(tpm.sessions.open),
     c.TPM_RT_TRANS: lambda tpm: list(tpm.transports.open),
     c.TPM_RT_CONTEXT: lambda tpm: tpm.contexts.saved,
     c.TPM_RT_COUNTER: lambda tpm: tpm.counters.created,
-    c.TPM_RT_DAA_TPM: lambda tpm: [],
+    c.TPM_RT_DAA_TPM: lambda tpm: list(tpm.daa.open),
 }
 
 

@@ -43,7 +43,8 @@ def startup(tpm: Tpm, call: Call, cmd: Startup) -> Empty:
     # Internal Data Update
     if start is Start.STATE:
         for owner in tpm.owners:
-            owner.restore_volatile(tpm.power.saved[owner.TAG])
+            if owner.TAG in tpm.power.saved:  # not so of what was saved before there was DAA
+                owner.restore_volatile(tpm.power.saved[owner.TAG])
     for owner in tpm.owners:
         owner.startup(start)
     # Command Output
