@@ -36,6 +36,8 @@ DIFFERENCES: tuple[Difference, ...] = (
                "Part 3, 27.4.1: parentPCRStatus is FALSE"),
     Difference("CreateMigrationBlob", "migration_key_auth", "AUTHFAIL", "ok|BAD_KEY_PROPERTY",
                "Part 3, 11.1: the digest of the owner's permission covers it"),
+    Difference("DAA(Join|Sign)", r"after Startup\(ST_STATE\)", "BAD_HANDLE", "ok",
+               "Part 2, 22.5: DAA_stage is 0 after any TPM_Startup"),
     Difference("KeyControlOwner", "algorithm_id", "BAD_PARAMETER", "BAD_KEY_PROPERTY",
                "Part 3, 21.1: a public key that is not that of the handle"),
     Difference("Quote2", "add_version = 0x1", "differs in (version_info|sig)", "ok", "profile: the vendor"),

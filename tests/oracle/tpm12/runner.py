@@ -42,7 +42,8 @@ _PROBES: tuple[Command[Any], ...] = (
 # A command that is refused ends what these go on with.
 _FRAGILE = (SHA1Update, SHA1Complete, SHA1CompleteExtend, Startup, ExecuteTransport, ReleaseTransportSigned)
 _ALLOW_MAINTENANCE = 21  # where it stands in the response of the first probe
-_COUNTED = (c.TPM_RT_KEY, c.TPM_RT_AUTH, c.TPM_RT_TRANS)  # each TPM gives handles of its own
+# Each TPM gives handles of its own.
+_COUNTED = (c.TPM_RT_KEY, c.TPM_RT_AUTH, c.TPM_RT_TRANS, c.TPM_RT_DAA_TPM)
 
 
 def _off(side: Side) -> None:

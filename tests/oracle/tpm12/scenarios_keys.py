@@ -18,6 +18,7 @@ from hwtpm.tpm12.requests.context import (
     SaveContext,
     SaveKeyContext,
 )
+from hwtpm.tpm12.requests.daa import DAAJoin, DAASign
 from hwtpm.tpm12.requests.delegation import DelegateCreateKeyDelegation
 from hwtpm.tpm12.requests.identity import ActivateIdentity, MakeIdentity
 from hwtpm.tpm12.requests.integrity import PcrRead, Quote, Quote2
@@ -68,6 +69,8 @@ from hwtpm.wire import decode, encode
 from tests.oracle.tpm12.scenario import Case, owners, scenario, transport_digest
 from tests.oracle.tpm12.scenarios_state import ANYWHERE, family
 from tests.oracle.tpm12.sides import Side
+from tests.support.daa import Join, Protocol, issuer
+from tests.support.daa import Sign as DaaSignature
 from tests.support.tpm12 import (
     KEY_AUTH,
     MIGRATION_AUTH,
@@ -478,3 +481,49 @@ def release_transport_signed(side: Side) -> Case:
     session = transport(side, LOGGED)
     return Case(ReleaseTransportSigned(handle, NONCE), key(side), session)
 
+
+# Direct anonymous attestation; stage 0 opens a session, the others go on with one
+
+
+def at_stage(side: Side, host: Protocol, stage: int) -> Case:
+    host.to(stage)
+    # A refusal ends a session of DAA: both TPMs have to return, which only an OIAP session would spare them.
+    return Case(host.request(), owner(side) if stage else side.client.oiap(OWNER_AUTH))
+
+
+def join(side: Side) -> Join:
+    return Join(side.client, issuer(), side.pubek)
+
+
+def signature(side: Side) -> DaaSignature:
+    return DaaSignature(side.client, issuer(), join(side).finish(), DIGEST)
+
+
+@scenario(DAAJoin, varies="output_data")
+def daa_join_0(side: Side) -> Case:
+    return at_stage(side, join(side), 0)
+
+
+@scenario(DAAJoin)
+def daa_join_2(side: Side) -> Case:
+    return at_stage(side, join(side), 2)
+
+
+@scenario(DAAJoin, varies="output_data", thin=True)
+def daa_join_16(side: Side) -> Case:
+    return at_stage(side, join(side), 16)
+
+
+@scenario(DAASign, varies="output_data")
+def daa_sign_0(side: Side) -> Case:
+    return at_stage(side, signature(side), 0)
+
+
+@scenario(DAASign, thin=True)
+def daa_sign_2(side: Side) -> Case:
+    return at_stage(side, signature(side), 2)
+
+
+@scenario(DAASign, varies="output_data")
+def daa_sign_10(side: Side) -> Case:
+    return at_stage(side, signature(side), 10)
