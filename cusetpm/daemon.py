@@ -89,6 +89,7 @@ class Device:
         self.manager = ResourceManager(self._wire) if kind.name == "2.0" else None
         way = self._wire if self.manager is None else self.manager
         self.execute, self.cancel, self.takes_long = way.execute, way.cancel, way.takes_long
+        self.abort = outer.front.abort
         self.hash_start, self.hash_data, self.hash_end = guest.hash_start, guest.hash_data, guest.hash_end
         self.reset_established, self.presence = guest.reset_established, guest.presence
 
@@ -169,7 +170,7 @@ class Device:
             self._give_way()
             self.guest.forget_suspended()
             return self.guest.running()
-        # What Shutdown(STATE) keeps is a part of a TPM 2.0's permanent state.
+        # What a shutdown, or TPM_SaveState, keeps is a part of the permanent state.
         return None
 
     def set_state(self, kind: int, state: bytes) -> None:
@@ -208,10 +209,10 @@ def _sealing(settings: Settings, way: ChipWay) -> SealingChip:
     owner, srk = auth(settings.owner_auth), auth(settings.srk_auth)
     if settings.chip == "1.2":  # its client is imported for that only
         from hwtpm.client12 import Client as Client12
-        from manager import sealing12
+        from manager.sealing12 import Chip12
+        from manager.sealing12 import Secrets as Secrets12
 
-        return sealing12.Chip12(Client12(execute, os.urandom), os.urandom, settings.locality,
-                                sealing12.Secrets(owner, srk))
+        return Chip12(Client12(execute, os.urandom), os.urandom, settings.locality, Secrets12(owner, srk))
     # A TPM 2.0 leaves out zeros at the end of a secret (Part 1, "Authorization Values").
     return Chip20(Client(execute, os.urandom), os.urandom,
                   Secrets(owner.rstrip(b"\0"), settings.srk_handle, srk.rstrip(b"\0")))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from cusetpm.devices.cuse.device import CuseDevice, free_number
+from cusetpm.devices.files import Directory, Entry
 from cusetpm.devices.fusedir import FuseDirectory
 from cusetpm.devices.session import AnyDevice, Device, SharedDevice
 from cusetpm.devices.swtpm.control import Control
@@ -19,25 +20,27 @@ _ORDER = ("cuse", "fuse", "socket")
 class FrontEnd(NamedTuple):
     """A front end that serves: its device files, if it has them, and why it was taken.
 
-    *managed* is the file of the resource manager; a TPM 1.2 has none.
+    *managed* is the file of the resource manager; a TPM 1.2 has none.  *sys* is a directory that stands for
+    /sys, if there is one.
     """
 
     kind: str
     device: str | None
     managed: str | None
+    sys: str | None
     why: str
 
 
 @contextmanager
 def choose(
     kind: str, transport: Transport, spaces: Spaces | None, control: Control, home: RunDirectory,
-    socket_path: str,
+    socket_path: str, sys: Callable[[], Mapping[str, Entry]],
 ) -> Iterator[FrontEnd]:
     """Serve *transport* by front end *kind* ("auto" takes the first of cuse, fuse, socket that works).
 
     With *spaces*, there is a device of the resource manager beside it.  A character device has ioctls for
-    *control*.  A FUSE directory is mounted at dev in *home*.  *socket_path* is where the raw socket is served
-    already, which is all that "socket" needs.
+    *control*.  A FUSE directory is mounted at dev in *home*; what *sys* returns is in its sys.  *socket_path*
+    is where the raw socket is served already, which is all that "socket" needs.
     Raises OSError when the kind asked for cannot be had.
     """
     devices: dict[str, AnyDevice] = {"tpm": Device(transport)}
@@ -46,21 +49,21 @@ def choose(
     refused: list[str] = []
     for candidate in _ORDER if kind == "auto" else (kind,):
         if candidate == "socket":
-            yield FrontEnd("socket", None, None, _why(f"socket {socket_path}", refused))
+            yield FrontEnd("socket", None, None, None, _why(f"socket {socket_path}", refused))
             return
         with ExitStack() as stack:
             try:
                 if candidate == "cuse":
                     paths = _cuse(stack, devices, control, home)
                 else:
-                    paths = _fuse(stack, devices, home)
+                    paths = _fuse(stack, devices, home, sys())
             except OSError as error:
                 if kind != "auto":
                     raise
                 refused.append(": ".join(filter(None, (candidate, error.filename, error.strerror))))
                 continue
             why = _why(" ".join((candidate, *paths.values())), refused)
-            yield FrontEnd(candidate, paths["tpm"], paths.get("tpmrm"), why)
+            yield FrontEnd(candidate, paths["tpm"], paths.get("tpmrm"), paths.get("sys"), why)
         return
 
 
@@ -79,13 +82,17 @@ def _cuse(
     return paths
 
 
-def _fuse(stack: ExitStack, devices: dict[str, AnyDevice], home: RunDirectory) -> dict[str, str]:
+def _fuse(
+    stack: ExitStack, devices: dict[str, AnyDevice], home: RunDirectory, sys: Mapping[str, Entry]
+) -> dict[str, str]:
     directory = home.path / "dev"
     directory.mkdir(mode=0o700, exist_ok=True)
-    served = FuseDirectory(directory, {f"{name}0": device for name, device in devices.items()})
+    files = {name: f"{name}0" for name in devices}
+    entries: dict[str, Entry] = {file: devices[name] for name, file in files.items()}
+    served = FuseDirectory(directory, {**entries, "sys": Directory(sys)})
     served.start()
     stack.callback(served.stop)
-    return {name: str(directory / f"{name}0") for name in devices}
+    return {name: str(directory / file) for name, file in {**files, "sys": "sys"}.items()}
 
 
 def _why(taken: str, refused: list[str]) -> str:

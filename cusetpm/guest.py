@@ -133,7 +133,7 @@ class Guest:
 
     def _resumed(self) -> Engine | None:
         """Return the engine as it was suspended; None if it was not, or was used since."""
-        if self._durable is None or self._family.snapshot_running is None:
+        if self._durable is None:
             return None
         running = self._suspended.load(self._ask(protocol.load_hash_key()))
         return self._make(self._durable, running=running) if running is not None else None
@@ -242,7 +242,7 @@ class Guest:
     def running(self) -> bytes:
         """Return all that goes with power; it belongs to what `permanent` returns before the next command.
 
-        Raises StateError for a vTPM without power, or of a family whose running state cannot be had.
+        Raises StateError for a vTPM without power.
         """
         with self._lock:
             return self._running()
@@ -260,10 +260,10 @@ class Guest:
             self._suspended.remove()
 
     def _running(self) -> bytes:
-        if self.engine is None or self._family.snapshot_running is None:
-            raise StateError(f"vTPM {self.uuid}: a running TPM {self._family.name} cannot be suspended")
+        if self.engine is None:
+            raise StateError(f"vTPM {self.uuid} has no power, so there is no running state")
         self._be_sure()
-        return self._family.snapshot_running(self.engine)
+        return self.engine.snapshot_running()
 
     def give_permanent(self, state: bytes | None) -> None:
         """The next `power_on` starts from *state*; None: from the durable one, as if none had been given.
@@ -288,7 +288,7 @@ class Guest:
             self._given_running = None
             if state is not None:
                 permanent = self._durable if given is None else given
-                if permanent is None or self._family.snapshot_running is None:
+                if permanent is None:
                     raise StateError(f"vTPM {self.uuid}: no running state can be taken")
                 self._make(permanent, running=state)
             self._given, self._given_running = given, state

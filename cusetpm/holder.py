@@ -154,7 +154,7 @@ class Holder:
     def unlock(self) -> None:
         """Another process may take the storage; the vTPM is kept in memory.
 
-        One that cannot be kept there, a TPM 1.2 with power, keeps its storage.
+        One that cannot be kept there, because its last save is in doubt, keeps its storage.
         """
         with self._lock:
             device = self._device

@@ -7,8 +7,10 @@ import logging
 import os
 import signal
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
+from cusetpm import sysfs
 from cusetpm import tcsd as trousers
 from cusetpm.command import FORWARDED, spawn, wait
 from cusetpm.daemon import Device, System
@@ -62,12 +64,17 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
             managed.start()
             stack.callback(managed.stop)
             managed_path = managed.path
+        lists = {"CUSETPM_IMA_LIST": home.path / "ima", "CUSETPM_EVENT_LOG": home.path / "eventlog"}
+        # What is looked at in a space of its own moves nothing of anybody.
+        look = device.execute if device.manager is None else device.manager.open().execute
+        sys = partial(sysfs.tree, look, device.family, device.abort, *lists.values())
         served = stack.enter_context(choose(front_end, located, device.manager, control, home,
-                                            socket.path))
+                                            socket.path, sys))
         log.info("front end: %s", served.why)
         # What start-up made stays for good; collections need not look at it again.
         gc.freeze()
-        environment = {**os.environ, **_environment(served, socket.path, managed_path)}
+        environment = {**os.environ, **_environment(served, socket.path, managed_path),
+                       **{name: str(path) for name, path in lists.items()}}
         # A signal that came by now found no COMMAND to be passed on to, and shall not start one.
         ending = [s for s in FORWARDED if signal.getsignal(s) is not signal.SIG_IGN]
         if early := signal.sigtimedwait(ending, 0):
@@ -103,6 +110,8 @@ def _environment(served: FrontEnd, socket_path: str, managed_path: str | None) -
     if served.device is not None:
         found["CUSETPM_DEVICE"] = found["TPM_DEVICE"] = served.device
         found["TPM_INTERFACE_TYPE"] = "dev"
+    if served.sys is not None:
+        found["CUSETPM_SYSFS"] = served.sys
     if managed_path is None:
         return found
     found["CUSETPM_RM_SOCKET"] = managed_path

@@ -42,6 +42,9 @@ class Engine(Protocol):
     def snapshot(self) -> bytes:
         """Return the permanent state."""
 
+    def snapshot_running(self) -> bytes:
+        """Return all that lives until power goes; it goes with the permanent state of this moment."""
+
     def rollback(self, snapshot: bytes) -> None:
         """Make the permanent state that of *snapshot*; volatile state stays."""
 
@@ -75,7 +78,6 @@ class Family(NamedTuple):
     rc_name: Callable[[int], str]
     bare: Mapping[str, bool]  # arguments of `make` for a new TPM without what its maker could leave to others
     presence: Callable[[Any, bool], None] | None  # tells its engine of the platform's signal, if that counts
-    snapshot_running: Callable[[Any], bytes] | None  # what of its engine goes with power, if it can be had
 
     def shuts_down(self, command: bytes) -> bool:
         """Tell whether *command* is a shutdown of any kind."""
@@ -106,7 +108,7 @@ def _family_20() -> Family:
         {"clear": command(c.TPM_CC_Startup, c.TPM_SU_CLEAR),
          "state": command(c.TPM_CC_Startup, c.TPM_SU_STATE)},
         (command(c.TPM_CC_Shutdown, c.TPM_SU_STATE), command(c.TPM_CC_Shutdown, c.TPM_SU_CLEAR)),
-        c.TPM_RC_INITIALIZE, c.rc_name, {}, Engine.presence, Engine.snapshot_running,
+        c.TPM_RC_INITIALIZE, c.rc_name, {}, Engine.presence,
     )
 
 
@@ -124,5 +126,5 @@ def _family_12() -> Family:
         "1.2", delivered, error_response(codes.TPM_FAIL), error_response(codes.TPM_FAIL),
         {"clear": startup(c.TPM_ST_CLEAR), "state": startup(c.TPM_ST_STATE)},
         (_pack_plain(c.TPM_TAG_RQU_COMMAND, 10, TPM_ORD_SaveState),),
-        codes.TPM_INVALID_POSTINIT, codes.rc_name, {"endorsement_key": False, "nv_locked": False}, None, None,
+        codes.TPM_INVALID_POSTINIT, codes.rc_name, {"endorsement_key": False, "nv_locked": False}, None,
     )

@@ -7,7 +7,7 @@ belongs to one permanent state, and its last section is a digest over both, whic
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from struct import Struct
 from struct import error as StructError
 from typing import ClassVar, Final, Protocol
@@ -72,6 +72,17 @@ def restore(owners: Iterable[Owner], sections: dict[bytes, bytes]) -> None:
             owner.dirty = False
     except (TpmError, ValueError) as error:
         raise StateError(f"the TPM state is damaged: {error}") from error
+
+
+def resume(takers: Mapping[bytes, Callable[[bytes], None]], sections: dict[bytes, bytes]) -> None:
+    """Each of *takers* has taken the section of its tag, or, if this raises StateError, some have."""
+    if sections.keys() != takers.keys():
+        raise StateError("the state of the running TPM has other sections than this version knows")
+    try:
+        for tag, take in takers.items():
+            take(sections[tag])
+    except (TpmError, ValueError) as error:
+        raise StateError(f"the state of the running TPM is damaged: {error}") from error
 
 
 def pack_running(magic: bytes, version: int, sections: dict[bytes, bytes], permanent: bytes) -> bytes:

@@ -1,11 +1,20 @@
-"""What the manager asks of a chip, whatever its family: to seal the root key to PCRs, and to count saves."""
+"""What the manager asks of a chip, whatever its family: to seal keys to PCRs, and to count saves."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from manager.model import SealedRoot
+from hwtpm.errors import StateError
+from manager.model import Platform, SealedKey, pcr_list
+
+
+class OtherConfiguration(StateError):
+    """The chip does not unseal a key in the configuration that the machine is in; *pcrs* is a bit map."""
+
+    def __init__(self, pcrs: bytes) -> None:
+        super().__init__(f"its PCRs ({pcr_list(pcrs)}) have changed")
+        self.pcrs = pcrs
 
 
 class Conversation(Protocol):
@@ -17,11 +26,18 @@ class Conversation(Protocol):
     name: bytes
     """Names the storage key of this chip."""
 
-    def seal(self, secret: bytes, pcrs: bytes) -> SealedRoot:
-        """Return *secret*, 32 octets, sealed to the values that *pcrs*, a bit map, have now."""
+    def platform(self, pcrs: bytes) -> Platform:
+        """Return the configuration that the machine is in, as far as *pcrs*, a bit map, tell."""
 
-    def unseal(self, sealed: SealedRoot) -> bytes:
-        """Return what was sealed; StateError, one line for people, if the chip does not give it back."""
+    def seal(self, secret: bytes, platform: Platform) -> SealedKey:
+        """Return *secret*, 32 octets, sealed to *platform*."""
+
+    def unseal(self, sealed: SealedKey) -> bytes:
+        """Return what was sealed.
+
+        OtherConfiguration if the machine is in another one; StateError, one line for people, if the chip does
+        not give it back for another reason.
+        """
 
     def counter(self, number: int, auth: bytes) -> int:
         """Return the value of the counter *number*, authenticated; StateError without one."""

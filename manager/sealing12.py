@@ -53,11 +53,13 @@ from hwtpm.tpm12.types.constants import (
     TPM_TRANSPORT_ENCRYPT,
 )
 from hwtpm.tpm12.types.key import TPM_KEY, TPM_KEY_PARMS, TPM_PUBKEY, TPM_RSA_KEY_PARMS
-from hwtpm.tpm12.types.pcr import TPM_PCR_COMPOSITE, TPM_PCR_INFO_LONG, TPM_PCR_SELECTION
+from hwtpm.tpm12.types.pcr import TPM_PCR_INFO_LONG, TPM_PCR_SELECTION
 from hwtpm.tpm12.types.storage import TPM_STORED_DATA
 from hwtpm.tpm12.types.transport import TPM_TRANSPORT_AUTH, TPM_TRANSPORT_PUBLIC
 from hwtpm.wire import decode, encode
-from manager.model import SealedRoot, pcr_list
+from manager.cfglist import platform_hash, selected
+from manager.model import Platform, SealedKey
+from manager.sealing import OtherConfiguration
 
 _WELL_KNOWN: Final = bytes(20)
 _OAEP_LABEL: Final = b"TCPA"
@@ -101,7 +103,7 @@ class Conversation12:
         try:
             self._inside = self._client.establish(
                 _ENCRYPTING, secret, TPM_KH_SRK, _encrypt(public, encode(TPM_TRANSPORT_AUTH(secret))),
-                _once(self._client.oiap(self._secrets.srk)))
+                once(self._client.oiap(self._secrets.srk)))
         except TpmError as error:
             if error.rc != TPM_AUTHFAIL:
                 raise
@@ -114,34 +116,34 @@ class Conversation12:
         with suppress(*(TpmError, ProtocolError, OSError) if error is not None else ()):
             self._client.run(FlushSpecific(self._inside.handle, TPM_RT_TRANS))
 
-    def seal(self, secret: bytes, pcrs: bytes) -> SealedRoot:
-        """Return *secret* sealed to the values that *pcrs* have now, and to the locality."""
-        selection = TPM_PCR_SELECTION(pcrs)
-        numbers = [8 * i + bit for i, octet in enumerate(pcrs) for bit in range(8) if octet >> bit & 1]
-        values = b"".join(self._inside.run(PcrRead(number)).out_digest for number in numbers)
-        now = hashes.digest(ids.SHA1, encode(TPM_PCR_COMPOSITE(selection, values)))
+    def platform(self, pcrs: bytes) -> Platform:
+        """Return the configuration that the machine is in: *pcrs* and their TPM_COMPOSITE_HASH."""
+        values = b"".join(self._inside.run(PcrRead(number)).out_digest for number in selected(pcrs))
+        return Platform(pcrs, platform_hash("1.2", pcrs, values))
+
+    def seal(self, secret: bytes, platform: Platform) -> SealedKey:
+        """Return *secret* sealed to *platform* and to the locality."""
+        selection = TPM_PCR_SELECTION(platform.pcrs)
         locality = 1 << self._locality
-        info = TPM_PCR_INFO_LONG(locality, locality, selection, selection, bytes(20), now)
+        info = TPM_PCR_INFO_LONG(locality, locality, selection, selection, bytes(20), platform.digest)
         session = self._inside.osap(TPM_ET_KEYHANDLE, TPM_KH_SRK, self._secrets.srk)
         sealed = self._inside.run(
-            Seal(TPM_KH_SRK, session.encrypt(_WELL_KNOWN), encode(info), secret), _once(session)).sealed_data
-        return SealedRoot(self.name, pcrs, b"", encode(sealed))
+            Seal(TPM_KH_SRK, session.encrypt(_WELL_KNOWN), encode(info), secret), once(session)).sealed_data
+        return SealedKey(self.name, platform.pcrs, platform.digest, b"", encode(sealed))
 
-    def unseal(self, sealed: SealedRoot) -> bytes:
-        """Return what was sealed; StateError, one line for people, if the chip does not give it back."""
+    def unseal(self, sealed: SealedKey) -> bytes:
+        """Return what was sealed, as `Conversation` says."""
         try:
             data = decode(TPM_STORED_DATA, sealed.private)
             return self._inside.run(
-                Unseal(TPM_KH_SRK, data), _once(self._inside.oiap(self._secrets.srk)),
-                _once(self._inside.oiap(_WELL_KNOWN))).secret
+                Unseal(TPM_KH_SRK, data), once(self._inside.oiap(self._secrets.srk)),
+                once(self._inside.oiap(_WELL_KNOWN))).secret
         except TpmError as error:
             if error.rc == TPM_WRONGPCRVAL:
-                raise StateError(
-                    f"the chip does not unseal the root key: its PCRs ({pcr_list(sealed.pcrs)}) have "
-                    f"changed; start the machine as it was when the store was made") from None
+                raise OtherConfiguration(sealed.pcrs) from None
             if error.rc == TPM_BAD_LOCALITY:
-                raise StateError("the chip does not unseal the root key to this locality") from None
-            raise StateError(f"damaged: the chip does not unseal the root key ({error})") from None
+                raise StateError("the chip does not unseal a key to this locality") from None
+            raise StateError(f"damaged: the chip does not unseal a key ({error})") from None
 
     def counter(self, number: int, auth: bytes) -> int:
         """Return the value of the counter *number*, authenticated; StateError without one."""
@@ -153,7 +155,7 @@ class Conversation12:
 
     def _storage_root(self) -> TPM_PUBKEY:
         """Return the SRK's public part."""
-        session = _once(self._client.oiap(self._secrets.owner))
+        session = once(self._client.oiap(self._secrets.owner))
         try:
             return self._client.run(OwnerReadInternalPub(TPM_KH_SRK), session).public_portion
         except TpmError as error:
@@ -185,7 +187,7 @@ class Conversation12:
         template = TPM_KEY(_STRUCT_VER, 0, TPM_KEY_STORAGE, 0, TPM_AUTH_ALWAYS, parms, b"", b"", b"")
         owner, srk = _encrypt(endorsement, self._secrets.owner), _encrypt(endorsement, self._secrets.srk)
         made = self._client.run(TakeOwnership(TPM_PID_OWNER, owner, srk, template),
-                                _once(self._client.oiap(self._secrets.owner))).srk_pub
+                                once(self._client.oiap(self._secrets.owner))).srk_pub
         return TPM_PUBKEY(made.algorithm_parms, made.pub_key)
 
 
@@ -222,17 +224,17 @@ class Chip12:
         """There is a new counter, higher than any that the chip had (Part 3, 25.1)."""
         session = self._client.osap(TPM_ET_OWNER, TPM_KH_OWNER, self._secrets.owner)
         self._client.run(CreateCounter(session.encrypt(_secret(auth)), number.to_bytes(4, "big")),
-                         _once(session))
+                         once(session))
 
     def undefine_counter(self, number: int) -> None:
         """The counter is gone."""
         self._client.run(ReleaseCounterOwner(self._handle(number)),
-                         _once(self._client.oiap(self._secrets.owner)))
+                         once(self._client.oiap(self._secrets.owner)))
         del self._handles[number]
 
     def increment(self, number: int, auth: bytes) -> None:
         """The counter is one higher, durably.  The chip counts one counter for each time it has power."""
-        self._client.run(IncrementCounter(self._handle(number)), _once(self._client.oiap(_secret(auth))))
+        self._client.run(IncrementCounter(self._handle(number)), once(self._client.oiap(_secret(auth))))
 
     def _handle(self, number: int) -> int:
         if number not in self._handles:
@@ -269,7 +271,7 @@ def _encrypt(public: TPM_PUBKEY, message: bytes) -> bytes:
         raise ProtocolError(f"a key of the chip that cannot be used: {error}") from None
 
 
-def _once(session: Session) -> Session:
+def once(session: Session) -> Session:
     """Return *session*, which ends with its next command."""
     session.continues = False
     return session

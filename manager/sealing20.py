@@ -22,7 +22,8 @@ from hwtpm.tpm2.requests.context import FlushContext
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary
 from hwtpm.tpm2.requests.nv import NVDefineSpace, NVIncrement, NVRead, NVReadPublic, NVUndefineSpace
 from hwtpm.tpm2.requests.object import Create, Load, ReadPublic, Unseal
-from hwtpm.tpm2.requests.policy import PolicyGetDigest, PolicyPCR
+from hwtpm.tpm2.requests.pcr import PCRRead
+from hwtpm.tpm2.requests.policy import PolicyPCR
 from hwtpm.tpm2.types.algorithms import (
     TPMS_ECC_POINT,
     TPMS_SENSITIVE_CREATE,
@@ -47,6 +48,7 @@ from hwtpm.tpm2.types.attributes import (
     TPMA_OBJECT_RESTRICTED,
     TPMA_OBJECT_SENSITIVEDATAORIGIN,
     TPMA_OBJECT_USERWITHAUTH,
+    TPMA_SESSION_AUDIT,
     TPMA_SESSION_CONTINUESESSION,
     TPMA_SESSION_DECRYPT,
     TPMA_SESSION_ENCRYPT,
@@ -65,14 +67,15 @@ from hwtpm.tpm2.types.constants import (
     TPM_RC_HANDLE,
     TPM_RC_POLICY_FAIL,
     TPM_SE_POLICY,
-    TPM_SE_TRIAL,
 )
 from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
 from hwtpm.tpm2.types.objects import TPMS_ECC_PARMS, TPMS_KEYEDHASH_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
 from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION
 from hwtpm.wire import decode, encode
-from manager.model import SealedRoot, pcr_list
+from manager.cfglist import pcr_policy
+from manager.model import Platform, SealedKey, pcr_list
+from manager.sealing import OtherConfiguration
 
 COUNTER_FIRST: Final = 0x01800000
 COUNTER_RANGE: Final = 0x00400000
@@ -136,33 +139,46 @@ class Sealer:
                  trace: TracebackType | None) -> None:
         self._flush(suppressed=error is not None)
 
-    def seal(self, secret: bytes, pcrs: bytes) -> SealedRoot:
-        """Return *secret*, at most 128 octets, sealed to the values that *pcrs* have now."""
-        trial = self._client.start_session(TPM_SE_TRIAL)
-        self._loaded.append(trial.handle)
-        self._client.run(PolicyPCR(trial.handle, b"", _selection(pcrs)))
-        policy = self._client.run(PolicyGetDigest(trial.handle)).policy_digest
+    def platform(self, pcrs: bytes) -> Platform:
+        """Return the configuration that the machine is in: *pcrs* and the policy of their values."""
+        values = hashes.new(TPM_ALG_SHA256)
+        wanted = int.from_bytes(pcrs, "little")
+        while wanted:  # The chip gives as many at a time as go into one list of digests.
+            selection = [TPMS_PCR_SELECTION(TPM_ALG_SHA256, wanted.to_bytes(len(pcrs), "little"))]
+            read = self._client.run(PCRRead(selection), self._secured(TPMA_SESSION_AUDIT))
+            for value in read.pcr_values:
+                values.update(value)
+            found = sum(int.from_bytes(each.pcr_select, "little") for each in read.pcr_selection_out)
+            if not found or found & ~wanted or found.bit_count() != len(read.pcr_values):
+                raise StateError(f"the chip does not have all of the PCRs {pcr_list(pcrs)} with SHA-256")
+            wanted &= ~found
+        return Platform(pcrs, pcr_policy(pcrs, values.digest()))
+
+    def seal(self, secret: bytes, platform: Platform) -> SealedKey:
+        """Return *secret*, at most 128 octets, sealed to *platform*."""
         template = TPMT_PUBLIC(
             TPM_ALG_KEYEDHASH, TPM_ALG_SHA256,
             TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_ADMINWITHPOLICY | TPMA_OBJECT_NODA,
-            policy, TPMS_KEYEDHASH_PARMS(TPMT_KEYEDHASH_SCHEME(TPM_ALG_NULL)), b"")
+            platform.digest, TPMS_KEYEDHASH_PARMS(TPMT_KEYEDHASH_SCHEME(TPM_ALG_NULL)), b"")
         try:
             created = self._client.run(
                 Create(self._key, TPMS_SENSITIVE_CREATE(b"", secret), template, b"", []),
                 self._secured(TPMA_SESSION_DECRYPT, self._secrets.srk))
         except TpmError as error:
             raise _wrong_secret(error) or error from None
-        return SealedRoot(self.name, pcrs, encode(created.out_public), created.out_private)
+        return SealedKey(self.name, platform.pcrs, platform.digest, encode(created.out_public),
+                         created.out_private)
 
-    def unseal(self, sealed: SealedRoot) -> bytes:
-        """Return what was sealed; StateError, one line for people, if the chip does not give it back."""
+    def unseal(self, sealed: SealedKey) -> bytes:
+        """Return what was sealed, as `Conversation` says."""
+        before = len(self._loaded)
         try:
             public = decode(TPMT_PUBLIC, sealed.public)
             loaded = self._client.run(Load(self._key, sealed.private, public),
                                       self._secured(0, self._secrets.srk))
         except TpmError as error:
             raise _wrong_secret(error) or StateError(
-                f"damaged: the chip does not load the sealed root key ({error})") from None
+                f"damaged: the chip does not load a sealed key ({error})") from None
         self._loaded.append(loaded.object_handle)
         self._client.names[loaded.object_handle] = loaded.name
         policy = self._client.start_session(TPM_SE_POLICY)
@@ -174,9 +190,10 @@ class Sealer:
         except TpmError as error:
             if base_code(error) != TPM_RC_POLICY_FAIL:
                 raise
-            raise StateError(
-                f"the chip does not unseal the root key: its PCRs ({pcr_list(sealed.pcrs)}) have changed; "
-                f"start the machine as it was when the store was made") from None
+            # The chip has room for few objects, and there may be more keys to try.
+            self._flush(suppressed=True, down_to=before)
+            raise OtherConfiguration(sealed.pcrs) from None
+        self._flush(suppressed=False, down_to=before)
         return unsealed.out_data
 
     def counter(self, number: int, auth: bytes) -> int:
@@ -253,8 +270,8 @@ class Sealer:
         self._session.auth = auth
         return self._session
 
-    def _flush(self, suppressed: bool) -> None:
-        while self._loaded:
+    def _flush(self, suppressed: bool, down_to: int = 0) -> None:
+        while len(self._loaded) > down_to:
             handle = self._loaded.pop()
             self._client.names.pop(handle, None)
             # When something else went wrong before, that is what the caller has to hear of.

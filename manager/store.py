@@ -14,13 +14,36 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
+from uuid import UUID
 
 from hwtpm.errors import StateError
 from hwtpm.slots import open_regular, sync_directory
-from manager.model import Identity, Mark, Row, SealedRoot
+from manager.model import (
+    ROOT,
+    AnyRow,
+    Changes,
+    GroupRow,
+    Identity,
+    Mark,
+    Rows,
+    SealedKey,
+    VtpmRow,
+    split,
+)
 
 APPLICATION_ID: Final = 0x7654504D  # "vTPM"
-VERSION: Final = 1
+VERSION: Final = 2
+_OLD_VERSION: Final = 1
+_PUT = {
+    SealedKey: "INSERT OR REPLACE INTO seal VALUES (?, ?, ?, ?, ?, ?, ?)",
+    GroupRow: "INSERT OR REPLACE INTO grp VALUES (?, ?, ?)",
+    VtpmRow: "INSERT OR REPLACE INTO vtpm VALUES (?, ?, ?, ?, ?)",
+}
+_REMOVE = {
+    SealedKey: "DELETE FROM seal WHERE owner = ? AND position = ?",
+    GroupRow: "DELETE FROM grp WHERE number = ?",
+    VtpmRow: "DELETE FROM vtpm WHERE uuid = ?",
+}
 _SCHEMA = Path(__file__).parent / "schema" / f"{VERSION}.sql"
 _MAGIC = b"SQLite format 3\0"
 _SMALLEST = 512  # octets of a page, and so of a file with anything in it
@@ -33,7 +56,11 @@ class Store:
     Every method raises StateError if the file is damaged or cannot be read or written now, and what it
     should have changed is unchanged then, or changed as a whole.  The constructor also raises it for a file
     of another kind or version, and OSError from the file system.  Not safe for two threads at once.
+
+    A store of format 1 is `old`: it can be read, until `begin` or `upgrade` makes it one of this version.
     """
+
+    old = False
 
     def __init__(self, path: Path) -> None:
         _make(path)
@@ -54,47 +81,111 @@ class Store:
 
     def identity(self) -> Identity | None:
         """Return which store this is, or None before `begin`."""
-        row = self._one("SELECT store, counter FROM identity")
-        return None if row is None else Identity(_octets(row[0]), _number(row[1]))
+        row = self._one("SELECT store, counter, 0 FROM identity" if self.old
+                        else "SELECT store, counter, mask FROM identity")
+        return None if row is None else Identity(_octets(row[0]), _number(row[1]), _number(row[2]))
 
     def begin(self, identity: Identity) -> None:
-        """The store has its identity, durably."""
+        """The store has its identity, durably, and the format of this version."""
         with self._transaction():
-            self._db.execute("INSERT INTO identity VALUES (1, ?, ?)", (identity.store, identity.counter))
+            self._renew()
+            self._db.execute("INSERT INTO identity VALUES (1, ?, ?, ?)", identity)
 
-    def root(self) -> SealedRoot | None:
-        """Return the sealed root key, or None before `complete`."""
-        row = self._one("SELECT parent, pcrs, public, private FROM root")
-        return None if row is None else SealedRoot(*map(_octets, row))
-
-    def complete(self, root: SealedRoot, mark: Mark) -> None:
-        """The store has its root key and its first mark, durably and both at once."""
+    def complete(self, mark: Mark, rows: Rows) -> None:
+        """The store has its first mark and rows, durably and all at once."""
         with self._transaction():
-            self._db.execute("INSERT INTO root VALUES (1, ?, ?, ?, ?)",
-                             (root.parent, root.pcrs, root.public, root.private))
-            self._db.execute("INSERT INTO mark VALUES (1, ?, ?)", (mark.epoch, mark.sealed))
+            self._db.execute("INSERT INTO mark VALUES (1, ?, ?, ?)", mark)
+            for place, row in rows.items():
+                self._put(place, row)
 
-    def read(self) -> tuple[Mark, dict[bytes, Row]]:
-        """Return the mark, and all rows by UUID."""
+    def upgrade(self, identity: Identity, mark: Mark, rows: Rows) -> None:
+        """A store of format 1 is one of this version with these contents, durably and as a whole."""
+        with self._transaction():
+            self._renew()
+            self._db.execute("INSERT INTO identity VALUES (1, ?, ?, ?)", identity)
+            self._db.execute("INSERT INTO mark VALUES (1, ?, ?, ?)", mark)
+            for place, row in rows.items():
+                self._put(place, row)
+
+    def keys(self, owner: int) -> list[SealedKey]:
+        """Return the key of *owner* as it is sealed to each of its configurations.
+
+        The root key has none before `complete` only; StateError if something is there without it.
+        """
+        if self.old:
+            found = self._all("SELECT parent, pcrs, x'', public, private FROM root")
+        else:
+            found = self._all("SELECT parent, pcrs, digest, public, private FROM seal WHERE owner = ? "
+                              "ORDER BY position", owner)
+        if owner == ROOT and not found:
+            self._check_empty()
+        return [SealedKey(*map(_octets, row)) for row in found]
+
+    def read(self) -> tuple[Mark, Rows]:
+        """Return the mark and all rows of a store of this version."""
+        found = self._one("SELECT epoch, sealed, next FROM mark")
+        if found is None:
+            raise StateError("damaged: it has no mark")
+        rows = Rows()
+        for owner, position, *key in self._all(
+                "SELECT owner, position, parent, pcrs, digest, public, private FROM seal"):
+            rows.seals[_number(owner), _number(position)] = SealedKey(*map(_octets, key))
+        for number, epoch, sealed in self._all("SELECT number, epoch, sealed FROM grp ORDER BY number"):
+            rows.groups[_number(number)] = GroupRow(_number(epoch), _octets(sealed))
+        for key, group, created, epoch, sealed in self._all(
+                "SELECT uuid, grp, created, epoch, sealed FROM vtpm ORDER BY created"):
+            uuid = _uuid(key)
+            if uuid in rows.vtpms:
+                raise StateError("damaged: a vTPM's row is there twice")
+            rows.vtpms[uuid] = VtpmRow(_number(group), _number(created), _number(epoch), _octets(sealed))
+        return Mark(_number(found[0]), _octets(found[1]), _octets(found[2])), rows
+
+    def read_old(self) -> tuple[Mark, dict[bytes, tuple[int, bytes]]]:
+        """Return the mark of a store of format 1, and its rows' epochs and envelopes by UUID."""
         found = self._one("SELECT epoch, sealed FROM mark")
         if found is None:
             raise StateError("damaged: it has no mark")
-        rows: dict[bytes, Row] = {}
-        with _translated():
-            for uuid, epoch, sealed in self._db.execute("SELECT uuid, epoch, sealed FROM vtpm"):
-                if not isinstance(uuid, bytes) or uuid in rows:
-                    raise StateError("damaged: a vTPM's row is there twice, or is none")
-                rows[uuid] = Row(_number(epoch), _octets(sealed))
+        rows: dict[bytes, tuple[int, bytes]] = {}
+        for uuid, epoch, sealed in self._all("SELECT uuid, epoch, sealed FROM vtpm"):
+            if not isinstance(uuid, bytes) or uuid in rows:
+                raise StateError("damaged: a vTPM's row is there twice, or is none")
+            rows[uuid] = _number(epoch), _octets(sealed)
         return Mark(_number(found[0]), _octets(found[1])), rows
 
-    def commit(self, mark: Mark, uuid: bytes | None = None, row: Row | None = None) -> None:
-        """*mark* is the store's mark and *row*, if given, the row of *uuid*, durably and both at once."""
+    def commit(self, mark: Mark, changes: Changes) -> None:
+        """*mark* is the store's mark, and the rows are as *changes* say, durably and all at once."""
         with self._transaction():
-            if row is not None:
-                self._db.execute(
-                    "INSERT INTO vtpm VALUES (?, ?, ?) ON CONFLICT (uuid) DO UPDATE SET"
-                    " epoch = excluded.epoch, sealed = excluded.sealed", (uuid, row.epoch, row.sealed))
-            self._db.execute("UPDATE mark SET epoch = ?, sealed = ?", (mark.epoch, mark.sealed))
+            for place, row in changes.items():
+                self._put(place, row)
+            self._db.execute("UPDATE mark SET epoch = ?, sealed = ?, next = ?", mark)
+
+    def _check_empty(self) -> None:
+        """First use, which makes a new counter in the place of the one that is there, was not complete."""
+        for query in ("SELECT 1 FROM mark LIMIT 1", "SELECT 1 FROM vtpm LIMIT 1",
+                      *(() if self.old else ("SELECT 1 FROM grp LIMIT 1", "SELECT 1 FROM seal LIMIT 1"))):
+            if self._all(query):
+                raise StateError("damaged: its root key is gone")
+
+    def _put(self, place: int, row: AnyRow | None) -> None:
+        """*row* is the row at *place*; None: there is none."""
+        kind, key = split(place)
+        columns: tuple[int | bytes, ...] = (key,)
+        if kind is SealedKey:
+            columns = key >> 32, key & 0xFFFFFFFF
+        elif kind is VtpmRow:
+            columns = (key.to_bytes(16, "big"),)
+        if row is None:
+            self._db.execute(_REMOVE[kind], columns)
+        else:
+            self._db.execute(_PUT[kind], columns + row)
+
+    def _renew(self) -> None:
+        """The store has the tables of this version, and nothing in them."""
+        for (table,) in self._all("SELECT name FROM sqlite_master WHERE type = 'table'"):
+            self._db.execute(f"DROP TABLE {table}")
+        for statement in _SCHEMA.read_text().split(";\n"):
+            self._db.execute(statement)
+        self.old = False
 
     def _open(self) -> None:
         db = self._db
@@ -105,18 +196,23 @@ class Store:
         new = not (kind or version or db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
         if not new and kind != APPLICATION_ID:
             raise StateError("not a manager's store")
-        if not new and version != VERSION:
+        if not new and version not in (_OLD_VERSION, VERSION):
             raise StateError(f"written by another version of cusetpm (format {version}, this one reads "
                              f"{VERSION})")
+        self.old = version == _OLD_VERSION
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         if new:
-            db.executescript(_SCHEMA.read_text())
+            with self._transaction():
+                self._renew()
+
+    def _all(self, query: str, *values: int) -> list[Any]:
+        with _translated():
+            return self._db.execute(query, values).fetchall()
 
     def _one(self, query: str) -> Any:
-        with _translated():
-            found = self._db.execute(query).fetchmany(2)
+        found = self._all(query)
         if len(found) > 1:
             raise StateError("damaged: a table of one row has more")
         return found[0] if found else None
@@ -169,6 +265,12 @@ def _translated() -> Iterator[None]:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             told += "; make room there"
         raise StateError(f"SQLite: {told}") from error
+
+
+def _uuid(value: object) -> UUID:
+    if not isinstance(value, bytes) or len(value) != 16:
+        raise StateError("damaged: a vTPM's row is none")
+    return UUID(bytes=value)
 
 
 def _octets(value: object) -> bytes:

@@ -14,7 +14,8 @@ from cusetpm.cli.pcrs import Source, failures, source_options, target
 if TYPE_CHECKING:
     from cusetpm.measure.tcglog import Log
 
-_LOG = click.argument("path", metavar="LOG", type=click.Path(dir_okay=False, path_type=Path))
+_LOG = click.argument("path", metavar="LOG", envvar="CUSETPM_EVENT_LOG",
+                      type=click.Path(dir_okay=False, path_type=Path))
 
 
 @click.group("eventlog")

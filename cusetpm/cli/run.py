@@ -58,9 +58,10 @@ def command(tpm: str, chip: str | None, front_end: str, startup: str, state_dir:
 
     COMMAND finds the TPM through CUSETPM_DEVICE (a device file) and CUSETPM_SOCKET (a unix socket with raw
     commands), and where it can as /dev/tpm0; a TPM 2.0's resource manager through CUSETPM_RM_DEVICE and
-    CUSETPM_RM_SOCKET, and as /dev/tpmrm0.  tpm2-tools, tpm2-openssl, tpm2-pkcs11, IBM's TSS and systemd find
-    the one that they need by themselves.  Status 125 means that cusetpm itself failed, 126 that COMMAND
-    cannot be executed, 127 that there is none.
+    CUSETPM_RM_SOCKET, and as /dev/tpmrm0.  With the FUSE front end, CUSETPM_SYSFS is a directory that stands
+    for /sys.  tpm2-tools, tpm2-openssl, tpm2-pkcs11, IBM's TSS and systemd find the one that they need by
+    themselves.  Status 125 means that cusetpm itself failed, 126 that COMMAND cannot be executed, 127 that
+    there is none.
     """
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="cusetpm: %(message)s")
     if not verbose:

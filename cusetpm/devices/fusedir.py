@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from cusetpm import mounts
-from cusetpm.devices.session import AnyDevice
+from cusetpm.devices.files import Entry
 
 if TYPE_CHECKING:
     from cusetpm.devices.fuseops import Operations
@@ -28,17 +28,17 @@ _mounted = threading.Lock()
 
 
 class FuseDirectory:
-    """A mount at *path* with one file for each of *devices*, which maps file names to devices.
+    """A mount at *path* with *entries*, devices and what is shown beside them, by their names.
 
-    *mode* is that of the files; one that lets other users in makes the mount visible to them, which an
+    *mode* is that of the device files; one that lets other users in makes the mount visible to them, which an
     ordinary user may do only if /etc/fuse.conf has user_allow_other.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], devices: Mapping[str, AnyDevice], *, mode: int = 0o600
+        self, path: str | os.PathLike[str], entries: Mapping[str, Entry], *, mode: int = 0o600
     ) -> None:
         self.path = os.path.abspath(path)
-        self._devices = dict(devices)
+        self._entries = dict(entries)
         self._mode = mode
         self._thread: threading.Thread | None = None
         self._operations: Operations | None = None
@@ -61,7 +61,7 @@ class FuseDirectory:
 
         if not _mounted.acquire(blocking=False):
             raise OSError(errno.EBUSY, "this process already serves a FUSE directory", self.path)
-        self._operations = Operations(self._devices, self._mode)
+        self._operations = Operations(self._entries, self._mode)
         self._refused = None
         self._mount_tried.clear()
         self._thread = threading.Thread(target=self._serve, name=f"fuse {self.path}", daemon=True)
@@ -96,7 +96,7 @@ class FuseDirectory:
         if self._refused is not None:
             raise self._refused
         os.stat(self.path)
-        for name in self._devices:
+        for name in self._entries:
             os.stat(os.path.join(self.path, name))
 
     def _terminate(self) -> None:

@@ -26,6 +26,10 @@ _PROBE = bytes.fromhex("8001 00000016 0000017a 00000006 00000100 00000001")  # T
 class Tpm(Protocol):
     """What measuring needs of a TPM.  Calls raise TpmError and ProtocolError, and what *execute* raises."""
 
+    def banks(self) -> dict[int, frozenset[int]]:
+        """Return the PCRs of each bank that has any."""
+        ...
+
     def read(self, indices: Iterable[int]) -> dict[Pcr, bytes]:
         """Return the values of the PCRs *indices* in every bank that has them, all of the same moment.
 
@@ -38,12 +42,15 @@ class Tpm(Protocol):
         ...
 
 
-def connect(execute: Execute, entropy: Callable[[int], bytes]) -> Tpm:
-    """Return the TPM behind *execute*, whichever family it is of.
+def connect(execute: Execute, entropy: Callable[[int], bytes], family: str | None = None) -> Tpm:
+    """Return the TPM behind *execute*, of *family* "2.0" or "1.2", or whichever it is of.
 
-    It is asked what a TPM 2.0 answers with a tag of its own, as Linux does (tpm2_probe).
+    Then it is asked what a TPM 2.0 answers with a tag of its own, as Linux does (tpm2_probe).
     """
-    if int.from_bytes(execute(_PROBE)[:2], "big") != _TPM_TAG_RSP_COMMAND:
+    if family is None:
+        answer = int.from_bytes(execute(_PROBE)[:2], "big")
+        family = "1.2" if answer == _TPM_TAG_RSP_COMMAND else "2.0"
+    if family == "2.0":
         return Tpm20(Client(execute, entropy))
     from hwtpm.client12 import Client as Client12
 
@@ -58,7 +65,7 @@ class Tpm20:
 
     def read(self, indices: Iterable[int]) -> dict[Pcr, bytes]:
         chosen = frozenset(indices)
-        wanted = [(alg, index) for alg, have in self._allocated().items() for index in sorted(have & chosen)]
+        wanted = [(alg, index) for alg, have in self.banks().items() for index in sorted(have & chosen)]
         for _ in range(_ATTEMPTS):
             values: dict[Pcr, bytes] = {}
             counters = set()
@@ -76,13 +83,13 @@ class Tpm20:
         values = [TPMT_HA(alg, digest) for alg, digest in digests.items()]
         self._client.run(PCRExtend(index, values), Password())
 
-    def _allocated(self) -> dict[int, frozenset[int]]:
-        """Return the PCRs of each bank that has any."""
+    def banks(self) -> dict[int, frozenset[int]]:
         selections = self._client.run(GetCapability(TPM_CAP_PCRS, 0, 1)).capability_data.data
         found: dict[int, frozenset[int]] = {}
         for selection in selections:
             assert isinstance(selection, TPMS_PCR_SELECTION)
-            found[selection.hash] = _indices(selection)
+            if indices := _indices(selection):
+                found[selection.hash] = indices
         return found
 
     def _read_some(self, pcrs: list[Pcr]) -> tuple[int, dict[Pcr, bytes]]:
@@ -102,6 +109,9 @@ class Tpm12:
 
     def __init__(self, client: Client12) -> None:
         self._client = client
+
+    def banks(self) -> dict[int, frozenset[int]]:
+        return {ids.SHA1: frozenset(range(COUNT))}
 
     def read(self, indices: Iterable[int]) -> dict[Pcr, bytes]:
         from hwtpm.tpm12.requests.integrity import PcrRead

@@ -200,6 +200,10 @@ class TpmFront:
         """
         self._interrupt(forced=False)
 
+    def abort(self) -> None:
+        """As `cancel`, and whoever sent the command, even if its *cancelled* says no."""
+        self._interrupt()
+
     def _interrupt(self, *, forced: bool = True) -> None:
         with self._guard:
             ring, cancelled = self._busy, self._cancelled

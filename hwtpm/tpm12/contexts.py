@@ -8,7 +8,7 @@ from hmac import digest as hmac
 from typing import Final, NamedTuple
 
 from hwtpm.crypto import ids, symmetric
-from hwtpm.crypto.errors import BadKey, OutOfRange
+from hwtpm.crypto.errors import OutOfRange
 from hwtpm.errors import TpmError
 from hwtpm.tpm12.context import Tpm
 from hwtpm.tpm12.state.daa import DaaSession
@@ -264,7 +264,7 @@ def load(tpm: Tpm, octets: bytes, entity_handle: int, *, keep: bool, only: int |
     resource.check(tpm, content.internal_data, entity_handle)
     try:
         handle = resource.load(tpm, content.internal_data, blob.handle, keep)
-    except BadKey:
+    except ValueError:
         raise TpmError(TPM_BADCONTEXT) from None
     if blob.resource_type != TPM_RT_KEY:
         tpm.contexts.forget(blob.context_count)

@@ -18,14 +18,15 @@ from hwtpm.wire import encode
 
 def delivered(entropy: Callable[[int], bytes], now: Callable[[], int], snapshot: bytes | None = None,
               seed: bytes | None = None,
-              primes: Callable[[int, int], tuple[int, int] | None] | None = None, *,
-              endorsement_key: bool = True, nv_locked: bool = True) -> Engine:
+              primes: Callable[[int, int], tuple[int, int] | None] | None = None,
+              running: bytes | None = None, *, endorsement_key: bool = True,
+              nv_locked: bool = True) -> Engine:
     """Return the engine of *snapshot*, or a new one as its platform comes; arguments as those of `Engine`.
 
     With a *seed*, the endorsement key comes from it as well.  Without *endorsement_key* there is none yet;
     without *nv_locked* the maker of the platform can still define indices of its own.
     """
-    engine = Engine(entropy, now, snapshot, seed, primes)
+    engine = Engine(entropy, now, snapshot, seed, primes, running)
     if snapshot is None:
         tpm = engine.tpm
         tpm.flags.set(disable=False, deactivated=False, physical_presence_cmd_enable=True,

@@ -15,9 +15,10 @@ from hwtpm.tpm12.launch import Launch
 from hwtpm.tpm12.state.daa import DaaSessions
 from hwtpm.tpm12.types.codes import TPM_FAIL
 
-_MAGIC: Final = b"cusetpm 1.2\0"
 PERMANENT_VERSION: Final = 1
-_WHAT: Final = "TPM 1.2"
+RUNNING_VERSION: Final = 1
+_PERMANENT: Final = (b"cusetpm 1.2\0", PERMANENT_VERSION)
+_RUNNING: Final = (b"cusetpm1 run", RUNNING_VERSION)
 
 
 def _never() -> bool:
@@ -29,16 +30,18 @@ class Engine:
 
     *entropy* gives that many random octets; *now* gives milliseconds that never go back.  With a *snapshot*
     the TPM is the one that gave it, after a loss of power; without, it is newly manufactured, and a *seed*
-    makes its secrets reproducible.  *primes*, if given, has primes of bits and exponent that were found
-    ahead, each pair once, or None.  Calls of `execute` must be serialised by the caller.
+    makes its secrets reproducible.  With a *running* state as well (`snapshot_running`) no power was lost:
+    the TPM goes on from there, as if no time had passed.  *primes*, if given, has primes of bits and exponent
+    that were found ahead, each pair once, or None.  Calls of `execute` must be serialised by the caller.
 
     Raises MissingPrimitive where this machine's cryptographic library refuses what a TPM 1.2 cannot do
-    without, and StateError for a *snapshot* that cannot be read.
+    without, and StateError when the state is damaged, of another version, or the one is not of the other.
     """
 
     def __init__(self, entropy: Callable[[int], bytes], now: Callable[[], int], snapshot: bytes | None = None,
                  seed: bytes | None = None,
-                 primes: Callable[[int, int], tuple[int, int] | None] | None = None) -> None:
+                 primes: Callable[[int, int], tuple[int, int] | None] | None = None,
+                 running: bytes | None = None) -> None:
         commands.load()
         selftest.require_primitives()
         self.tpm = Tpm(entropy, now)
@@ -52,7 +55,10 @@ class Engine:
             for owner in self.tpm.owners:
                 owner.touch()
         else:
-            self._apply(frame.unpack(_MAGIC, PERMANENT_VERSION, _WHAT, snapshot), self.tpm)
+            self._apply(frame.unpack(*_PERMANENT, "TPM 1.2", snapshot), self.tpm)
+        if running is not None:
+            assert snapshot is not None, "a running state is one of a snapshot"
+            self._resume(frame.unpack_running(*_RUNNING, "running TPM 1.2", running, snapshot))
         selftest.run_limited(self.tpm)
 
     def made_from(self, seed: bytes) -> bool:
@@ -112,19 +118,43 @@ class Engine:
         return entry is not None and entry.request.LONG
 
     def snapshot(self) -> bytes:
-        """Return the permanent state; only owners whose state has changed encode theirs again."""
+        """Return the permanent state, which counts as stored from now on.
+
+        Only owners whose state has changed encode theirs again.
+        """
+        snapshot = self._permanent()
+        for owner in self.tpm.owners:
+            owner.dirty = False
+        return snapshot
+
+    def _permanent(self) -> bytes:
         for owner in self.tpm.owners:
             if owner.dirty or owner.TAG not in self._sections:
                 self._sections[owner.TAG] = owner.save()
-                owner.dirty = False
-        return frame.pack(_MAGIC, PERMANENT_VERSION, self._sections)
+        return frame.pack(*_PERMANENT, self._sections)
+
+    def snapshot_running(self) -> bytes:
+        """Return all that lives until power goes, as it is between two commands; nothing changes by that.
+
+        It goes with the permanent state that `snapshot` returns before the next command, and no other.
+        """
+        sections = {owner.TAG: owner.save_volatile() for owner in self.tpm.owners}
+        sections[self.tpm.random.TAG] = self.tpm.random.save_live()
+        sections[self._launch.TAG] = self._launch.save_live()
+        return frame.pack_running(*_RUNNING, sections, self._permanent())
+
+    def _resume(self, sections: dict[bytes, bytes]) -> None:
+        """The TPM is running as *sections* say; StateError when they are damaged."""
+        random, launch = self.tpm.random, self._launch
+        frame.resume({owner.TAG: owner.restore_volatile for owner in self.tpm.owners}
+                     | {random.TAG: random.restore_live, launch.TAG: launch.restore_live}, sections)
 
     def rollback(self, snapshot: bytes) -> None:
         """Make the permanent state that of *snapshot*; volatile state stays.
 
         Raises StateError when *snapshot* is not one that this version can read; nothing has changed then.
         """
-        sections = frame.unpack(_MAGIC, PERMANENT_VERSION, _WHAT, snapshot)
+        sections = frame.unpack(*_PERMANENT, "TPM 1.2", snapshot)
         # Owners take their sections one by one.  That all can be taken shows with owners of no value.
         self._apply(sections, Tpm(bytes, lambda: 0))
         self._apply(sections, self.tpm)

@@ -6,14 +6,13 @@ of the three begins failure mode: a launch that was not measured must not look l
 
 from __future__ import annotations
 
-from hashlib import sha1
-from typing import TYPE_CHECKING, Final
+from typing import ClassVar, Final
 
+from hwtpm.crypto import ids
+from hwtpm.crypto.running import RunningHash
 from hwtpm.tpm12.context import Tpm
 from hwtpm.tpm12.state.power import Tested
-
-if TYPE_CHECKING:
-    from hashlib import _Hash as Hash
+from hwtpm.tpm12.state.sha1 import decode_thread, encode_thread
 
 _DRTM_PCR: Final = 17
 _RESET: Final = range(17, 23)
@@ -22,9 +21,11 @@ _RESET: Final = range(17, 23)
 class Launch:
     """The sequence of *tpm*; in a TPM that has failed there is none, and nothing happens."""
 
+    TAG: ClassVar[bytes] = b"lnch"
+
     def __init__(self, tpm: Tpm) -> None:
         self._tpm = tpm
-        self._hash: Hash | None = None
+        self._hash: RunningHash | None = None
 
     def start(self) -> None:
         """The trusted environment is present, its PCRs are zero, and an empty sequence has begun.
@@ -42,7 +43,7 @@ class Launch:
         tpm.flags.tos_present = True
         for number in _RESET:
             tpm.pcrs.reset(number, tos_present=True)
-        self._hash = sha1()
+        self._hash = RunningHash(ids.SHA1)
 
     def data(self, data: bytes) -> None:
         """The sequence goes on with *data*; without a sequence failure mode begins."""
@@ -62,3 +63,11 @@ class Launch:
     def _fail(self) -> None:
         if self._tpm.power.tested is not Tested.FAILED:
             self._tpm.power.fail("a launch without TPM_HASH_START")
+
+    def save_live(self) -> bytes:
+        """Return version and the sequence, or that there is none."""
+        return encode_thread(self._hash)
+
+    def restore_live(self, state: bytes) -> None:
+        """Take what `save_live` gave; TpmError or ValueError when it is damaged."""
+        self._hash, _ = decode_thread(state)

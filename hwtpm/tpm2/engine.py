@@ -7,13 +7,12 @@ from typing import Final
 
 from hwtpm import snapshot as frame
 from hwtpm.crypto.drbg import CtrDrbg
-from hwtpm.crypto.random import Random
-from hwtpm.errors import StateError, TpmError
 from hwtpm.tpm2 import commands
 from hwtpm.tpm2.commands.startup import recheck
 from hwtpm.tpm2.context import COMMANDS, Tpm
 from hwtpm.tpm2.dispatch import error_response, execute
 from hwtpm.tpm2.launch import Launch
+from hwtpm.tpm2.state.owner import Owner
 from hwtpm.tpm2.types.constants import TPM_RC_FAILURE
 
 PERMANENT_VERSION: Final = 1
@@ -158,20 +157,17 @@ class Engine:
 
     def _resume(self, sections: dict[bytes, bytes]) -> None:
         """The TPM is running as *sections* say; StateError when they are damaged."""
-        tpm = self.tpm
-        others: tuple[Random | Launch, ...] = (tpm.random, self._launch)
-        if sections.keys() != {part.TAG for part in (*tpm.owners, *others)}:
-            raise StateError("the state of the running TPM has other sections than this version knows")
-        try:
-            for owner in tpm.owners:
-                section = sections[owner.TAG]
+        def taker(owner: Owner) -> Callable[[bytes], None]:
+            def take(section: bytes) -> None:
                 end = _SIZE + int.from_bytes(section[:_SIZE], "big")
                 owner.restore_volatile(section[_SIZE:end])
                 owner.restore_live(section[end:])
-            for part in others:
-                part.restore_live(sections[part.TAG])
-        except (TpmError, ValueError) as error:
-            raise StateError(f"the state of the running TPM is damaged: {error}") from error
+
+            return take
+
+        random, launch = self.tpm.random, self._launch
+        frame.resume({owner.TAG: taker(owner) for owner in self.tpm.owners}
+                     | {random.TAG: random.restore_live, launch.TAG: launch.restore_live}, sections)
 
     def rollback(self, snapshot: bytes) -> None:
         """Make the permanent state that of *snapshot*; volatile state stays.

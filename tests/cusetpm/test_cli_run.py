@@ -84,6 +84,7 @@ def test_wrong_usage_is_one_line_and_status_2(arguments: list[str]) -> None:
     assert "; see cusetpm run --help" in refusal(run(*arguments), 2)
 
 
+LISTS = ["CUSETPM_IMA_LIST", "CUSETPM_EVENT_LOG"]
 TCTIS = ["TPM2TOOLS_TCTI", "TPM2OPENSSL_TCTI", "TPM2_PKCS11_TCTI"]
 
 
@@ -103,7 +104,7 @@ def test_sockets_of_the_tpm_and_of_its_resource_manager_are_named() -> None:
     for name in TCTIS:
         assert found[name].startswith("cmd:")
         assert found[name].endswith(found["CUSETPM_RM_SOCKET"])
-    assert found.keys() == {"CUSETPM_SOCKET", "CUSETPM_CTRL", "CUSETPM_RM_SOCKET", *TCTIS}
+    assert found.keys() == {"CUSETPM_SOCKET", "CUSETPM_CTRL", "CUSETPM_RM_SOCKET", *LISTS, *TCTIS}
 
 
 @needs_fuse

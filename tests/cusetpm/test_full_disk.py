@@ -62,7 +62,7 @@ def test_a_disk_too_small_for_a_new_tpm_is_one_line_that_names_a_file_and_stays_
 def test_a_disk_that_fills_up_at_the_end_is_one_line(tmp_path: Path) -> None:
     """There is room for the start and not for the Shutdown; which file fails depends on the size."""
     told = []
-    for size in range(100, 160, 6):
+    for size in range(100, 184, 6):
         done = on_small_disk(tmp_path, size, "true")
         if not done.returncode:
             assert len(done.stderr.splitlines()) <= 1, done.stderr
@@ -150,7 +150,7 @@ def test_the_chips_own_disk_is_named_where_its_answer_says_little(
     device = system.add_guest("tpm0")
     device.start_up("clear")
     change(Client(device.execute, os.urandom), 1)
-    system.manager._interval = 0
+    system.manager._ledger._interval = 0
     real = Slots.write
 
     def fail(self: Slots, slot: int, record: bytes) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -16,7 +17,8 @@ from cusetpm.devices.swtpm.abi import (
     PTM_BLOB_TYPE_VOLATILE,
     TPM_BAD_TYPE,
 )
-from hwtpm.client import Client, Password
+from hwtpm.client import Client, Execute, Password
+from hwtpm.client12 import Client as Client12
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.tpm2.requests.nv import NVDefineSpace, NVReadPublic
 from hwtpm.tpm2.requests.pcr import PCRExtend, PCRRead
@@ -34,9 +36,22 @@ from hwtpm.tpm2.types.constants import (
 from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
 from hwtpm.tpm2.types.structures import TPMT_HA
+from hwtpm.tpm12.requests.capability import GetCapability
+from hwtpm.tpm12.requests.integrity import Extend, PcrRead
+from hwtpm.tpm12.requests.opt_in import SetOwnerInstall
+from hwtpm.tpm12.requests.presence import PhysicalPresence
+from hwtpm.tpm12.types.codes import TPM_INVALID_POSTINIT
+from hwtpm.tpm12.types.constants import (
+    TPM_CAP_FLAG,
+    TPM_CAP_FLAG_PERMANENT,
+    TPM_PHYSICAL_PRESENCE_PRESENT,
+)
+from hwtpm.tpm12.types.flags import TPM_PERMANENT_FLAGS
+from hwtpm.wire import decode
 from tests.support.tpm2 import rc_of
 
 INDEX = 0x01500020
+PUBLIC = TPMS_NV_PUBLIC(INDEX, TPM_ALG_SHA256, TPMA_NV_AUTHREAD | TPMA_NV_AUTHWRITE, b"", 8)
 
 
 @pytest.fixture
@@ -56,8 +71,7 @@ def code(device: Device, kind: str) -> int:
 
 
 def define(device: Device) -> None:
-    public = TPMS_NV_PUBLIC(INDEX, TPM_ALG_SHA256, TPMA_NV_AUTHREAD | TPMA_NV_AUTHWRITE, b"", 8)
-    client(device).run(NVDefineSpace(TPM_RH_OWNER, b"", public), Password())
+    client(device).run(NVDefineSpace(TPM_RH_OWNER, b"", PUBLIC), Password())
 
 
 def defined(device: Device) -> bool:
@@ -224,17 +238,60 @@ def test_a_vtpm_that_never_had_power_is_made_when_it_gets_some(tmp_path: Path) -
 # The running state.
 
 
-def pcr_16(device: Device) -> bytes:
-    (value,) = client(device).run(PCRRead([selection(TPM_ALG_SHA256, 1 << 16)])).pcr_values
+class Family(NamedTuple):
+    """What the tests need of a family of TPMs."""
+
+    name: str
+    not_started: int  # the code of a second Startup
+    pcr_16: Callable[[Execute], bytes]
+    extend: Callable[[Execute], object]  # PCR 16
+    change: Callable[[Execute], object]  # permanent state
+    changed: Callable[[Execute], bool]
+
+
+def _pcr_16(execute: Execute) -> bytes:
+    (value,) = Client(execute, os.urandom).run(PCRRead([selection(TPM_ALG_SHA256, 1 << 16)])).pcr_values
     return value
 
 
-def extended(device: Device) -> bytes:
+def _install_no_owner(execute: Execute) -> None:
+    for request in (PhysicalPresence(TPM_PHYSICAL_PRESENCE_PRESENT), SetOwnerInstall(0)):
+        Client12(execute, os.urandom).run(request)
+
+
+def _flags(execute: Execute) -> TPM_PERMANENT_FLAGS:
+    request = GetCapability(TPM_CAP_FLAG, TPM_CAP_FLAG_PERMANENT.to_bytes(4, "big"))
+    return decode(TPM_PERMANENT_FLAGS, Client12(execute, os.urandom).run(request).resp)
+
+
+DIGEST = TPMT_HA(TPM_ALG_SHA256, hashlib.sha256(b"something").digest())
+TPM20 = Family(
+    "2.0", TPM_RC_INITIALIZE, _pcr_16,
+    lambda execute: Client(execute, os.urandom).run(PCRExtend(16, [DIGEST]), Password()),
+    lambda execute: Client(execute, os.urandom).run(NVDefineSpace(TPM_RH_OWNER, b"", PUBLIC), Password()),
+    lambda execute: not rc_of(lambda: Client(execute, os.urandom).run(NVReadPublic(INDEX))),
+)
+TPM12 = Family(
+    "1.2", TPM_INVALID_POSTINIT,
+    lambda execute: Client12(execute, os.urandom).run(PcrRead(16)).out_digest,
+    lambda execute: Client12(execute, os.urandom).run(Extend(16, bytes(20))),
+    _install_no_owner, lambda execute: not _flags(execute).ownership,
+)
+families = pytest.mark.parametrize("family", [TPM20, TPM12], ids=["2.0", "1.2"])
+
+
+def guest(system: System, name: str, family: Family, **how: bool) -> Device:
+    """Return a vTPM; a 1.2 has no endorsement key, which would take long."""
+    return system.add_guest(name, tpm=family.name, bare=True, **how)
+
+
+def extended(device: Device, family: Family) -> bytes:
     """Return PCR 16 of *device*, which is started and measures something into it."""
     device.start_up("clear")
-    digest = TPMT_HA(TPM_ALG_SHA256, hashlib.sha256(b"something").digest())
-    client(device).run(PCRExtend(16, [digest]), Password())
-    return pcr_16(device)
+    family.extend(device.execute)
+    value = family.pcr_16(device.execute)
+    assert value.strip(b"\0")
+    return value
 
 
 def volatile(device: Device) -> bytes:
@@ -243,74 +300,101 @@ def volatile(device: Device) -> bytes:
     return found
 
 
-def test_a_suspended_vtpm_goes_on_in_this_process_and_in_another(tmp_path: Path) -> None:
+@families
+def test_a_suspended_vtpm_goes_on_in_this_process_and_in_another(tmp_path: Path, family: Family) -> None:
     system = System(tmp_path / "state")
-    device = system.add_guest("web1")
-    value = extended(device)
+    device = guest(system, "web1", family)
+    value = extended(device, family)
     device.store_volatile()
     device.power_off()
     device.power_on(keep_volatile=False)
-    assert pcr_16(device) == value
+    assert family.pcr_16(device.execute) == value
     device.store_volatile()
     system.close()
     system = System(tmp_path / "state")
-    device = system.add_guest("web1", resume=True)
-    assert pcr_16(device) == value
+    device = guest(system, "web1", family, resume=True)
+    assert family.pcr_16(device.execute) == value
     system.close()
     system = System(tmp_path / "state")
-    device = system.add_guest("web1", resume=True)
+    device = guest(system, "web1", family, resume=True)
     assert code(device, "clear") == 0  # It has been resumed once, and then was shut down.
     system.close()
 
 
-def test_a_vtpm_that_was_used_since_does_not_go_back(system: System) -> None:
-    device = system.add_guest("web1")
-    extended(device)
+@families
+def test_a_launch_in_progress_is_suspended_as_well(system: System, family: Family) -> None:
+    device = guest(system, "web1", family)
+    device.start_up("clear")
+    device.hash_start()
+    device.hash_data(b"what is ")
     device.store_volatile()
-    define(device)
+    device.power_off(orderly=False)
+    device.power_on()
+    device.hash_data(b"launched")
+    device.hash_end()
+    assert device.established
+    assert not rc_of(lambda: family.pcr_16(device.execute))
+
+
+@families
+def test_a_vtpm_that_was_used_since_does_not_go_back(system: System, family: Family) -> None:
+    device = guest(system, "web1", family)
+    value = extended(device, family)
+    device.store_volatile()
+    family.change(device.execute)
     device.power_off(orderly=False)
     device.power_on()
     assert code(device, "clear") == 0
-    assert defined(device)
-    assert pcr_16(device) == bytes(32)
+    assert family.changed(device.execute)
+    assert family.pcr_16(device.execute) == bytes(len(value))
 
 
-def test_a_suspended_vtpm_that_is_started_anyway_is_not_suspended_any_more(tmp_path: Path) -> None:
+@families
+def test_a_suspended_vtpm_that_is_started_anyway_is_not_suspended_any_more(
+    tmp_path: Path, family: Family,
+) -> None:
     system = System(tmp_path / "state")
-    extended(device := system.add_guest("web1"))
+    extended(device := guest(system, "web1", family), family)
     device.store_volatile()
     system.close()
     (stored,) = (tmp_path / "state" / "guests" / "web1").glob("*.running")
     system = System(tmp_path / "state")
-    device = system.add_guest("web1")
+    device = guest(system, "web1", family)
     assert code(device, "clear") == 0
     device.accept()
     assert not stored.exists()
     system.close()
 
 
-def test_a_running_state_moves_to_another_vtpm_with_its_permanent_state(system: System) -> None:
-    source = system.add_guest("web1")
-    value = extended(source)
+@families
+def test_a_running_state_moves_to_another_vtpm_with_its_permanent_state(
+    system: System, family: Family,
+) -> None:
+    source = guest(system, "web1", family)
+    value = extended(source, family)
     states = permanent(source), volatile(source)
-    target, _ = stopped(system, "web2")
+    target = guest(system, "web2", family)
+    target.power_off()
     target.set_state(PTM_BLOB_TYPE_PERMANENT, states[0])
     target.set_state(PTM_BLOB_TYPE_VOLATILE, states[1])
     target.set_state(PTM_BLOB_TYPE_SAVESTATE, b"")
     target.power_on(keep_volatile=False)
-    assert pcr_16(target) == value
-    assert code(target, "clear") == TPM_RC_INITIALIZE
+    assert family.pcr_16(target.execute) == value
+    assert code(target, "clear") == family.not_started
     target.power_off()
     target.power_on()
     assert code(target, "clear") == 0
 
 
-def test_a_running_state_without_its_permanent_state_is_refused(system: System) -> None:
-    source = system.add_guest("web1")
-    extended(source)
+@families
+def test_a_running_state_without_its_permanent_state_is_refused(system: System, family: Family) -> None:
+    source = guest(system, "web1", family)
+    extended(source, family)
     state, running = permanent(source), volatile(source)
-    define(source)
-    target, own = stopped(system, "web2")
+    family.change(source.execute)
+    target = guest(system, "web2", family)
+    target.power_off()
+    own = target.guest.permanent()
     for given in (None, permanent(source)):
         if given is not None:
             target.set_state(PTM_BLOB_TYPE_PERMANENT, given)
@@ -324,9 +408,27 @@ def test_a_running_state_without_its_permanent_state_is_refused(system: System) 
     assert permanent(target) == own
 
 
-def test_a_file_that_is_no_running_state_is_named(tmp_path: Path) -> None:
+def test_a_running_state_of_the_other_family_is_refused(system: System) -> None:
+    source, target = guest(system, "new", TPM20), guest(system, "old", TPM12)
+    running = volatile(source)
+    target.power_off()
+    with pytest.raises(StateError, match=r"this is not the state of a running TPM 1\.2"):
+        target.set_state(PTM_BLOB_TYPE_VOLATILE, running)
+    target.power_on()
+    assert code(target, "clear") == 0
+
+
+def test_without_power_there_is_no_running_state(system: System) -> None:
+    device = guest(system, "web1", TPM12, powered=False)
+    for act in (device.store_volatile, lambda: volatile(device)):
+        with pytest.raises(StateError, match="has no power, so there is no running state"):
+            act()
+
+
+@families
+def test_a_file_that_is_no_running_state_is_named(tmp_path: Path, family: Family) -> None:
     system = System(tmp_path / "state")
-    extended(device := system.add_guest("web1"))
+    extended(device := guest(system, "web1", family), family)
     device.store_volatile()
     system.close()
     (stored,) = (tmp_path / "state" / "guests" / "web1").glob("*.running")
@@ -334,16 +436,10 @@ def test_a_file_that_is_no_running_state_is_named(tmp_path: Path) -> None:
     stored.write_bytes(b"something else entirely")
     system = System(tmp_path / "state")
     with pytest.raises(StateError, match=f"{stored}: not the state of a running TPM"):
-        system.add_guest("web1", resume=True)
+        guest(system, "web1", family, resume=True)
     system.close()
     # One that is damaged is as good as none.
     stored.write_bytes(intact[:-1])
     system = System(tmp_path / "state")
-    assert code(system.add_guest("web1", resume=True), "clear") == 0
+    assert code(guest(system, "web1", family, resume=True), "clear") == 0
     system.close()
-
-
-def test_a_running_tpm_1_2_cannot_be_suspended(system: System) -> None:
-    device = system.add_guest("old", tpm="1.2")
-    with pytest.raises(StateError, match=r"a running TPM 1.2 cannot be suspended"):
-        device.store_volatile()

@@ -13,12 +13,17 @@ import pytest
 from cusetpm.daemon import System
 from cusetpm.devices.swtpm import abi
 from cusetpm.devices.swtpm.control import Control, Policy
+from cusetpm.guest import Guest
 from cusetpm.holder import RETRY_S, Holder
 from hwtpm.client import Client, Password
+from hwtpm.client12 import Client as Client12
 from hwtpm.errors import StateError, TpmError
 from hwtpm.tpm2.requests.pcr import PCREvent, PCRRead
 from hwtpm.tpm2.state.pcr import selection
 from hwtpm.tpm2.types.constants import TPM_ALG_SHA256, TPM_RC_FAILURE
+from hwtpm.tpm12.requests.integrity import Extend, PcrRead
+from hwtpm.tpm12.requests.startup import Startup as Startup12
+from hwtpm.tpm12.types.constants import TPM_ST_CLEAR
 from tests.support.emulator import CHECKOUT, OURS, Emulator, running
 from tests.support.fake_machine import u32
 from tests.support.tpm2 import rc_of
@@ -64,10 +69,10 @@ def pcr_16(holder: Holder) -> bytes:
     return value
 
 
-def is_free(state: Path) -> bool:
+def is_free(state: Path, tpm: str = "2.0") -> bool:
     """Tell whether another process can use *state*; it does nothing to the vTPM."""
     words = [CHECKOUT / "scripts" / "cusetpm", "run", "--startup", "none", "--front-end", "socket",
-             "--state-dir", state, "--", "true"]
+             "--tpm", tpm, "--state-dir", state, "--", "true"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0 or "in use by process" in done.stderr, done.stderr
     return done.returncode == 0
@@ -145,12 +150,30 @@ def test_a_stopped_vtpm_lets_go_and_starts_again(holder: Holder, tmp_path: Path)
     assert holder.execute(STARTUP) == SUCCESS
 
 
-def test_a_tpm_1_2_with_power_keeps_its_storage(tmp_path: Path) -> None:
+def test_a_tpm_1_2_is_let_go_and_taken_again_like_a_tpm_2_0(tmp_path: Path) -> None:
     holder = Holder(tmp_path / "state", "tpm0", "1.2")
     holder.power_on(keep_volatile=False)
+    tpm = Client12(holder.execute, os.urandom)
+    tpm.run(Startup12(TPM_ST_CLEAR))
+    value = tpm.run(Extend(16, bytes(20))).out_digest
     holder.unlock()
-    assert not is_free(tmp_path / "state")
+    assert is_free(tmp_path / "state", "1.2")
+    assert tpm.run(PcrRead(16)).out_digest == value
+    assert not is_free(tmp_path / "state", "1.2")
     holder.close()
+
+
+def test_a_vtpm_that_cannot_be_kept_in_memory_keeps_its_storage(
+    holder: Holder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(guest: Guest) -> bytes:
+        raise StateError("which state is the last one cannot be learned now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Guest, "running", refuse)
+        holder.unlock()
+    assert not is_free(tmp_path / "state")
+    assert pcr_16(holder) != bytes(32)
 
 
 def test_fetching_the_last_state_lets_go_only_on_demand(holder: Holder, tmp_path: Path) -> None:

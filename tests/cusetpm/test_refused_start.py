@@ -90,8 +90,8 @@ def test_garbage_in_the_managers_store(state: Path, at: int) -> None:
     refused(state, "manager.db: ")
 
 
-@pytest.mark.parametrize("column", ["identity.store", "root.parent", "root.public", "root.private",
-                                    "mark.sealed", "vtpm.sealed"])
+@pytest.mark.parametrize("column", ["identity.store", "seal.parent", "seal.public", "seal.private",
+                                    "grp.sealed", "mark.sealed", "vtpm.sealed"])
 def test_one_octet_changed_in_the_managers_store(state: Path, column: str) -> None:
     table, _, name = column.partition(".")
     with closing(sqlite3.connect(state / "manager.db")) as db:

@@ -80,10 +80,8 @@ guest old tpm-tis 1.2 ''
 
 for name in plain locked old; do
     v start $name
-    if [[ $name != old ]]; then
-        v save $name "$directory/$name.saved"
-        v restore "$directory/$name.saved"
-    fi
+    v save $name "$directory/$name.saved"
+    v restore "$directory/$name.saved"
     v reset $name
     echo "$name $(v domstate $name)"
     v destroy $name

@@ -23,7 +23,12 @@ send </before
 echo ready
 read -r _
 send </after
-read -r value </sys/class/tpm/tpm0/pcr-sha256/16
+tpm=/sys/class/tpm/tpm0
+if [ -e $tpm/pcrs ]; then # a TPM 1.2
+    value=$(sed -n 's/^PCR-16: //p' $tpm/pcrs | tr -d ' ')
+else
+    read -r value <$tpm/pcr-sha256/16
+fi
 echo "pcr $value"
 echo done
 sleep 1000

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha1
 from pathlib import Path
 
 import pytest
 
+from hwtpm.client12 import Client
+from hwtpm.tpm12.requests.integrity import Extend
+from hwtpm.tpm12.requests.startup import Startup
+from hwtpm.tpm12.types.constants import TPM_ST_CLEAR
 from tests.support.emulator import OURS, THEIRS, Emulator, running
 
 pytestmark = pytest.mark.skipif(shutil.which("swtpm_ioctl") is None, reason="swtpm-tools is not installed")
@@ -26,6 +33,20 @@ def ioctl(where: list[str], *words: str, data: str = "") -> tuple[int, str]:
 
 def unix(emulator: Emulator) -> list[str]:
     return ["--unix", str(emulator.ctrl)]
+
+
+@contextmanager
+def connected(emulator: Emulator) -> Iterator[Client]:
+    """Give a client of the TPM 1.2, by its channel for commands."""
+    with socket.socket(socket.AF_UNIX) as data:
+        data.settimeout(60)
+        data.connect(str(emulator.data))
+
+        def execute(command: bytes) -> bytes:
+            data.sendall(command)
+            return data.recv(4096)
+
+        yield Client(execute, os.urandom)
 
 
 @pytest.fixture(scope="module", params=[OURS, THEIRS])
@@ -96,7 +117,7 @@ def test_every_option_has_the_same_result(emulator: Emulator, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("program", [OURS, THEIRS])
-def test_a_tpm_1_2_says_so(tmp_path: Path, program: str) -> None:
+def test_a_tpm_1_2_says_so_and_goes_on_from_its_states(tmp_path: Path, program: str) -> None:
     with running(program, tmp_path / "state", family="1.2") as emulator:
         capabilities = {OURS: 0x17FFF, THEIRS: 0x7FFF}[program]  # swtpm 0.7.1 has no LOCK_STORAGE yet.
         assert ioctl(unix(emulator), "-c") == (0, f"ptm capability is 0x{capabilities:x}")
@@ -105,10 +126,18 @@ def test_a_tpm_1_2_says_so(tmp_path: Path, program: str) -> None:
         found = json.loads(ioctl(unix(emulator), "--info", "7")[1].strip("\0"))
         assert found["TPMSpecification"] == {"family": "1.2", "level": 2, "revision": 116}
         assert found["TPMAttributes"].keys() == {"manufacturer", "version", "model"}
-        state = ["permanent", f"{tmp_path}/state.blob"]
-        for words in (["-i"], ["-e"], ["--save", *state], ["--stop"],
-                      ["--load", *state], ["-i"], ["-s"]):
-            assert ioctl(unix(emulator), *words)[0] == 0, words
+        assert ioctl(unix(emulator), "-i")[0] == 0
+        assert ioctl(unix(emulator), "-e")[0] == 0
+        with connected(emulator) as tpm:
+            tpm.run(Startup(TPM_ST_CLEAR))
+            once = tpm.run(Extend(16, bytes(20))).out_digest
+        kinds = ("permanent", "volatile")
+        for step in (*(["--save", kind, f"{tmp_path}/{kind}"] for kind in kinds), ["--stop"],
+                     *(["--load", kind, f"{tmp_path}/{kind}"] for kind in kinds), ["-i"]):
+            assert ioctl(unix(emulator), *step)[0] == 0, step
+        with connected(emulator) as tpm:
+            assert tpm.run(Extend(16, bytes(20))).out_digest == sha1(once + bytes(20)).digest()
+        assert ioctl(unix(emulator), "-s")[0] == 0
 
 
 def test_over_tcp_it_is_the_same(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ from hwtpm.tpm12.requests.capability import GetCapability as GetCapability12
 from hwtpm.tpm12.requests.counter import ReadCounter
 from hwtpm.tpm12.requests.endorsement import CreateEndorsementKeyPair
 from hwtpm.tpm12.types.constants import TPM_CAP_HANDLE, TPM_RT_AUTH, TPM_RT_KEY, TPM_RT_TRANS
-from manager.sealing import SealingChip
-from manager.sealing12 import Chip12
-from manager.sealing20 import Chip20
+from manager.attesting import AttestingChip
+from manager.identity12 import Chip12
+from manager.identity20 import Chip20
 from tests.support.swtpm import Swtpm
 from tests.support.tpm12 import STORAGE_PARMS, SharedPrimes
 
@@ -51,7 +51,7 @@ class TestChip:
         self.before: Callable[[int], None] = lambda code: None
         self.after: Callable[[int, bytes], bytes] = lambda code, response: response
         self.client = Client(self.execute, os.urandom)
-        self.sealing: SealingChip = Chip20(self.client, os.urandom)
+        self.sealing: AttestingChip = Chip20(self.client, os.urandom)
 
     def carry(self, command: bytes) -> bytes:
         raise NotImplementedError

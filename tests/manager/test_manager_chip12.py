@@ -81,7 +81,7 @@ def test_the_root_key_never_crosses_in_the_clear(path: Path, chip: AnyChip) -> N
     with closing(manager(path, chip)):
         pass
     with closing(manager(path, chip)) as opened:
-        root = opened._keys._root
+        root = opened._ledger.root.sealed
     assert TPM_ORD_ExecuteTransport in chip.codes
     assert not any(root in octets for octets in chip.traffic)
 
@@ -165,7 +165,7 @@ def test_a_crash_between_store_and_counter_completes_the_save(
     cut(own, TPM_ORD_IncrementCounter)
     with pytest.raises(BrokenChip):
         opened.save_hash_key(A, b"2" * 64)
-    opened._store._db.close()
+    opened._ledger.store._db.close()
     own.mend()
     own.power_cycle()
     assert kept(path, own, A) == [b"2" * 64]

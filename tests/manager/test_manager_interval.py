@@ -50,7 +50,7 @@ def counted(chip: OwnChip) -> int:
 
 def power_fails(opened: Manager) -> None:
     """The process is gone: nothing more is counted."""
-    opened._store.close()
+    opened._ledger.store.close()
 
 
 def test_one_save_of_an_interval_is_counted_and_every_one_is_kept(path: Path, chip: OwnChip) -> None:

@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hwtpm.crypto.errors import AuthenticationFailed
-from manager.keys import Digest, Keys
-from manager.model import Identity, Mark, Row
+from manager.keys import GroupKeys, RootKeys, same
+from manager.model import (
+    Changes,
+    Group,
+    GroupRow,
+    Identity,
+    Mark,
+    Platform,
+    Rows,
+    SealedKey,
+    Vtpm,
+    VtpmRow,
+    group_place,
+    seal_place,
+    vtpm_place,
+)
 
-IDENTITY = Identity(b"i" * 16, 0x01800001)
-KEYS = Keys(b"r" * 32, IDENTITY)
-A, B = b"a" * 16, b"b" * 16
+IDENTITY = Identity(b"i" * 16, 0x01800001, 0x01800002)
+KEYS = RootKeys(b"r" * 32, b"m" * 32, IDENTITY)
+OTHERS = [
+    RootKeys(b"s" * 32, b"m" * 32, IDENTITY), RootKeys(b"r" * 32, b"o" * 32, IDENTITY),
+    RootKeys(b"r" * 32, b"", IDENTITY), RootKeys(b"r" * 32, b"m" * 32, IDENTITY._replace(store=b"j" * 16)),
+    RootKeys(b"r" * 32, b"m" * 32, IDENTITY._replace(counter=2)),
+    RootKeys(b"r" * 32, b"m" * 32, IDENTITY._replace(mask=2))]
+A, B, C = UUID(bytes=b"a" * 16), UUID(bytes=b"b" * 16), UUID(bytes=b"c" * 16)
 N1, N2 = b"n" * 12, b"m" * 12
-ROW = KEYS.encrypt_row(A, 5, b"k" * 64, N1)
+GROUP_KEYS = GroupKeys(1, b"g" * 32, b"h" * 32)
+VTPM = Vtpm(1, b"k" * 64, b"kernel")
+ROW = GROUP_KEYS.encrypt_vtpm(A, VtpmRow(1, 7, 5, b""), VTPM, N1)
+GROUP = Group(b"u" * 16, b"saa", b"aik", b"auth", 3, [Platform(b"\xff\0\0", b"d" * 32)], [b"l" * 20], 1, b"r")
+GROUP_ROW = KEYS.encrypt_group(1, 5, GROUP_KEYS.half, GROUP, N1)
+SEAL = SealedKey(b"parent", b"\xff\0\0", b"digest", b"public", b"private")
 
 
 def test_a_row_opens_to_what_it_was_made_of() -> None:
-    assert KEYS.decrypt_row(A, ROW) == b"k" * 64
-    assert ROW.epoch == 5
+    assert GROUP_KEYS.decrypt_vtpm(A, ROW) == VTPM
+    assert ROW[:3] == (1, 7, 5)
+    assert KEYS.decrypt_group(1, GROUP_ROW) == (GROUP_KEYS.half, GROUP)
 
 
 @given(st.integers(0, 8 * len(ROW.sealed) - 1))
@@ -27,56 +54,112 @@ def test_a_flipped_bit_is_noticed(bit: int) -> None:
     changed = bytearray(ROW.sealed)
     changed[bit // 8] ^= 1 << bit % 8
     with pytest.raises(AuthenticationFailed):
-        KEYS.decrypt_row(A, Row(5, bytes(changed)))
+        GROUP_KEYS.decrypt_vtpm(A, ROW._replace(sealed=bytes(changed)))
 
 
 @given(st.binary(max_size=120))
 def test_octets_from_elsewhere_are_no_row_and_no_mark(octets: bytes) -> None:
     with pytest.raises(AuthenticationFailed):
-        KEYS.decrypt_row(A, Row(5, octets))
+        GROUP_KEYS.decrypt_vtpm(A, ROW._replace(sealed=octets))
     with pytest.raises(AuthenticationFailed):
-        KEYS.check(Mark(5, octets), Digest())
+        KEYS.decrypt_group(1, GroupRow(5, octets))
+    with pytest.raises(AuthenticationFailed):
+        KEYS.open_mark(Mark(5, octets))
+    with pytest.raises(AuthenticationFailed):
+        KEYS.decrypt_mask(Mark(5, b"", octets))
 
 
-def test_a_row_belongs_to_one_vtpm_one_epoch_one_store_and_one_root_key() -> None:
-    others = [(KEYS, B, ROW), (KEYS, A, ROW._replace(epoch=6)),
-              (Keys(b"s" * 32, IDENTITY), A, ROW), (Keys(b"r" * 32, Identity(b"j" * 16, 0x01800001)), A, ROW),
-              (Keys(b"r" * 32, Identity(b"i" * 16, 0x01800002)), A, ROW)]
+def test_a_vtpms_row_belongs_to_one_vtpm_one_group_one_epoch_and_one_key() -> None:
+    others = [(GROUP_KEYS, B, ROW), *((GROUP_KEYS, A, ROW._replace(**{name: 9}))
+                                      for name in ("group", "created", "epoch")),
+              (GroupKeys(1, b"x" * 32, b"h" * 32), A, ROW), (GroupKeys(1, b"g" * 32, b"x" * 32), A, ROW),
+              (GroupKeys(2, b"g" * 32, b"h" * 32), A, ROW)]
     for keys, uuid, row in others:
         with pytest.raises(AuthenticationFailed):
-            keys.decrypt_row(uuid, row)
+            keys.decrypt_vtpm(uuid, row)
 
 
-def test_a_mark_belongs_to_one_epoch_one_set_of_rows_and_one_store() -> None:
-    rows = {A: ROW, B: KEYS.encrypt_row(B, 4, b"l" * 52, N2)}
-    digest = KEYS.digest_of(rows)
-    mark = KEYS.mark(5, digest, N1)
-    KEYS.check(mark, digest)
-    older = KEYS.encrypt_row(A, 3, b"o" * 64, N2)
-    sets = [{A: ROW}, {B: rows[B]}, {}, {A: rows[B], B: ROW}, rows | {A: older}, rows | {b"c" * 16: ROW}]
-    for other in sets:
+def test_a_groups_row_belongs_to_one_group_one_epoch_one_root_key_one_mask_and_one_store() -> None:
+    for keys, number, row in [(KEYS, 2, GROUP_ROW), (KEYS, 1, GROUP_ROW._replace(epoch=6)),
+                              *((keys, 1, GROUP_ROW) for keys in OTHERS)]:
         with pytest.raises(AuthenticationFailed):
-            KEYS.check(mark, KEYS.digest_of(other))
-    with pytest.raises(AuthenticationFailed):
-        KEYS.check(mark._replace(epoch=6), digest)
-    with pytest.raises(AuthenticationFailed):
-        Keys(b"r" * 32, Identity(b"j" * 16, 0x01800001)).check(mark, digest)
+            keys.decrypt_group(number, row)
 
 
-@given(st.lists(st.tuples(st.sampled_from([A, B, b"c" * 16]), st.binary(min_size=28, max_size=92))))
-def test_the_digest_kept_save_by_save_is_that_of_all_rows(saves: list[tuple[bytes, bytes]]) -> None:
-    rows: dict[bytes, Row] = {}
-    digest = Digest()
+def test_the_two_halves_of_a_groups_key_prove_each_other() -> None:
+    assert GroupKeys(1, b"g" * 32, b"h" * 32).half == GROUP_KEYS.half
+    for number, sealed in (1, b"x" * 32), (2, b"g" * 32):
+        assert GroupKeys(number, sealed, b"h" * 32).half.proof != GROUP_KEYS.half.proof
+
+
+def all_rows() -> Rows:
+    rows = Rows()
+    rows.apply({vtpm_place(A): ROW, vtpm_place(B): ROW._replace(created=8), group_place(1): GROUP_ROW,
+                seal_place(1, 0): SEAL})
+    return rows
+
+
+CHANGES: dict[str, Changes] = {
+    "a vTPM less": {vtpm_place(A): None},
+    "a vTPM more": {vtpm_place(C): ROW},
+    "two swapped": {vtpm_place(A): ROW._replace(created=8), vtpm_place(B): ROW},
+    "another group": {vtpm_place(A): ROW._replace(group=0)},
+    "an older row": {vtpm_place(A): ROW._replace(epoch=4)},
+    "a group less": {group_place(1): None},
+    "an older group": {group_place(1): GROUP_ROW._replace(epoch=4)},
+    "a key less": {seal_place(1, 0): None},
+    "a key more": {seal_place(1, 1): SEAL},
+    "a key of another group": {seal_place(1, 0): None, seal_place(2, 0): SEAL},
+    "another digest": {seal_place(1, 0): SEAL._replace(digest=b"diges", public=b"tpublic")},
+}
+
+
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+def test_a_mark_belongs_to_one_set_of_rows_and_says_which_one_differs(changes: Changes) -> None:
+    rows = all_rows()
+    stored = KEYS.open_mark(KEYS.mark(5, KEYS.digest_of(rows), N1))
+    assert same(stored, KEYS.digest_of(rows))
+    rows.apply(changes)
+    found = KEYS.digest_of(rows)
+    assert not same(stored, found)
+    if len(changes) == 1:
+        assert stored.odd_one(found) in changes
+    else:
+        assert not 1 <= stored.odd_one(found) >> 128 <= 3
+
+
+def test_a_mark_belongs_to_one_epoch_one_root_key_one_mask_and_one_store() -> None:
+    mark = KEYS.mark(5, KEYS.digest_of(all_rows()), N1)
+    for keys, each in [(KEYS, mark._replace(epoch=6)), *((keys, mark) for keys in OTHERS)]:
+        with pytest.raises(AuthenticationFailed):
+            keys.open_mark(each)
+
+
+def test_the_next_mask_belongs_to_one_epoch_and_one_root_key() -> None:
+    mark = Mark(5, b"", KEYS.encrypt_mask(b"new" * 10, 5, N1))
+    assert KEYS.decrypt_mask(mark) == b"new" * 10
+    for keys, each in [(KEYS, mark._replace(epoch=6)), *((keys, mark) for keys in OTHERS)]:
+        with pytest.raises(AuthenticationFailed):
+            keys.decrypt_mask(each)
+
+
+@given(st.lists(st.tuples(st.sampled_from([A, B, C]), st.none() | st.binary(min_size=28, max_size=92))))
+def test_the_digest_kept_save_by_save_is_that_of_all_rows(saves: list[tuple[UUID, bytes | None]]) -> None:
+    rows = Rows()
+    digest = KEYS.digest_of(rows)
     for epoch, (uuid, sealed) in enumerate(saves):
-        new = Row(epoch, sealed)
-        digest = KEYS.with_row(digest, uuid, rows.get(uuid), new)
-        rows[uuid] = new
-    assert digest.pack() == KEYS.digest_of(rows).pack()
-    assert digest.count == len(rows)
+        changes: Changes = {vtpm_place(uuid): None if sealed is None else VtpmRow(0, 1, epoch, sealed)}
+        digest = KEYS.with_changes(digest, rows, changes)
+        rows.apply(changes)
+    assert same(digest, KEYS.digest_of(rows))
+    assert digest.rows == len(rows.vtpms)
 
 
 def test_keys_are_not_shown() -> None:
-    assert "72" * 8 not in repr(KEYS)
-    assert "rrrr" not in repr(KEYS)
-    assert len(KEYS.counter_auth) == 32
-    assert KEYS.counter_auth != Keys(b"s" * 32, IDENTITY).counter_auth
+    for keys in KEYS, GROUP_KEYS:
+        assert "72" * 8 not in repr(keys)
+        assert "rrrr" not in repr(keys)
+    assert b"k" * 64 not in repr(VTPM).encode()
+    assert len(KEYS.counter_auth) == len(KEYS.mask_auth) == 32
+    assert KEYS.counter_auth != KEYS.mask_auth
+    assert KEYS.counter_auth == OTHERS[1].counter_auth != OTHERS[0].counter_auth

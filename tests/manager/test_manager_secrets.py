@@ -17,7 +17,7 @@ from hwtpm.tpm2.types.attributes import TPMA_OBJECT_NODA
 from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from hwtpm.tpm2.types.objects import TPMT_PUBLIC
 from hwtpm.tpm12.requests.ownership import OwnerClear
-from manager import sealing12, sealing20
+from manager import identity12, identity20, sealing12, sealing20
 from tests.manager.chips import LOCALITY, TestChip, TestChip12, chip_of
 from tests.manager.stores import A, kept, manager, refused
 from tests.support import templates
@@ -43,11 +43,11 @@ def chip20(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestChip]
 
 def use12(chip: TestChip12, owner: bytes = bytes(20), srk: bytes = bytes(20)) -> None:
     """The manager is told these secrets."""
-    chip.sealing = sealing12.Chip12(chip.client12, os.urandom, LOCALITY, sealing12.Secrets(owner, srk))
+    chip.sealing = identity12.Chip12(chip.client12, os.urandom, LOCALITY, sealing12.Secrets(owner, srk))
 
 
 def use20(chip: TestChip, owner: bytes = b"", handle: int = 0, srk: bytes = b"") -> None:
-    chip.sealing = sealing20.Chip20(chip.client, os.urandom, sealing20.Secrets(owner, handle, srk))
+    chip.sealing = identity20.Chip20(chip.client, os.urandom, sealing20.Secrets(owner, handle, srk))
 
 
 def saves(path: Path, chip: TestChip) -> None:

@@ -30,7 +30,7 @@ from hwtpm.tpm2.types.constants import (
 from hwtpm.tpm2.types.handles import TPM_RH_LOCKOUT, TPM_RH_OWNER
 from hwtpm.tpm2.types.structures import TPMT_HA
 from manager.manager import Manager
-from manager.model import Mark
+from manager.model import Changes, Mark
 from manager.protocol import Endpoint, load_hash_key, open_response, save_hash_key
 from manager.sealing20 import Chip20
 from manager.store import Store
@@ -94,7 +94,7 @@ def test_nothing_stays_loaded_in_the_chip(path: Path, chip: TestChip) -> None:
 def test_the_root_key_never_crosses_in_the_clear(path: Path, chip: TestChip) -> None:
     for _ in range(2):
         with closing(manager(path, chip)) as opened:
-            root = opened._keys._root
+            root = opened._ledger.root.sealed
     assert TPM_CC_Create in chip.codes
     assert TPM_CC_Unseal in chip.codes
     assert not any(root in message for message in chip.traffic)
@@ -286,10 +286,10 @@ def test_damage_anywhere_in_the_file_is_refused_or_harmless(path: Path, own: Own
 TAMPERING = {
     "delete a row": "DELETE FROM vtpm WHERE uuid = :a",
     "delete all rows": "DELETE FROM vtpm",
-    "swap two rows": "UPDATE vtpm SET epoch = o.epoch, sealed = o.sealed"
+    "swap two rows": "UPDATE vtpm SET created = o.created, epoch = o.epoch, sealed = o.sealed"
                      " FROM (SELECT * FROM vtpm) o WHERE o.uuid <> vtpm.uuid",
     "rename a row": "UPDATE vtpm SET uuid = :c WHERE uuid = :a",
-    "copy a row": "INSERT INTO vtpm SELECT :c, epoch, sealed FROM vtpm WHERE uuid = :a",
+    "copy a row": "INSERT INTO vtpm SELECT :c, grp, created, epoch, sealed FROM vtpm WHERE uuid = :a",
     "replay a row": "UPDATE vtpm SET epoch = :old_epoch, sealed = :old WHERE uuid = :a",
     "replay a row with the epoch of now": "UPDATE vtpm SET sealed = :old WHERE uuid = :a",
     "renumber a row": "UPDATE vtpm SET epoch = epoch + 1 WHERE uuid = :b",
@@ -301,13 +301,22 @@ TAMPERING = {
     "remove the identity": "DELETE FROM identity",
     "change the store": "UPDATE identity SET store = randomblob(16)",
     "change the counter": "UPDATE identity SET counter = counter + 1",
-    "change the parent": "UPDATE root SET parent = x''",
-    "change the PCRs": "UPDATE root SET pcrs = x'000000'",
-    "shorten the PCRs": "UPDATE root SET pcrs = x''",
-    "change the private area": "UPDATE root SET private = randomblob(length(private))",
-    "empty the private area": "UPDATE root SET private = x''",
-    "change the public area": "UPDATE root SET public = randomblob(length(public))",
-    "empty the public area": "UPDATE root SET public = x''",
+    "change the mask": "UPDATE identity SET mask = mask + 1",
+    "change the parent": "UPDATE seal SET parent = x''",
+    "change the PCRs": "UPDATE seal SET pcrs = x'000000'",
+    "shorten the PCRs": "UPDATE seal SET pcrs = x''",
+    "change the digest of the PCRs": "UPDATE seal SET digest = randomblob(length(digest))",
+    "change the private area": "UPDATE seal SET private = randomblob(length(private))",
+    "empty the private area": "UPDATE seal SET private = x''",
+    "change the public area": "UPDATE seal SET public = randomblob(length(public))",
+    "empty the public area": "UPDATE seal SET public = x''",
+    "copy the sealed key": "INSERT INTO seal SELECT 0, 1, parent, pcrs, digest, public, private FROM seal",
+    "delete the sealed key": "DELETE FROM seal",
+    "delete the group": "DELETE FROM grp",
+    "renumber the group": "UPDATE grp SET number = 1",
+    "empty the group": "UPDATE grp SET sealed = x''",
+    "move a vTPM to another group": "UPDATE vtpm SET grp = 1 WHERE uuid = :a",
+    "change the order of vTPMs": "UPDATE vtpm SET created = created + 7 WHERE uuid = :a",
 }
 
 
@@ -317,17 +326,21 @@ def test_tampering_is_noticed(path: Path, own: OwnChip, change: str) -> None:
         opened.save_hash_key(A, b"1" * 64)
     with closing(Store(path)) as store:
         mark, rows = store.read()
+        old = rows.vtpms[A]
     with closing(manager(path, own)) as opened:
         opened.save_hash_key(A, b"2" * 64)
         opened.save_hash_key(B, b"3" * 64)
+    whole = path.read_bytes()
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA ignore_check_constraints = ON")
-        values = {"a": A.bytes, "b": B.bytes, "c": bytes(16), "old": rows[A.bytes].sealed,
-                  "old_epoch": rows[A.bytes].epoch, "old_mark": mark.sealed}
+        values = {"a": A.bytes, "b": B.bytes, "c": bytes(16), "old": old.sealed, "old_epoch": old.epoch,
+                  "old_mark": mark.sealed}
         used = {name: value for name, value in values.items() if f":{name}" in change}
         assert db.execute(change, used).rowcount
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     refused(path, own, LINE)
+    path.write_bytes(whole)
+    assert kept(path, own, A, B) == [b"2" * 64, b"3" * 64]
 
 
 def test_a_store_made_anew_knows_no_vtpm(path: Path, own: OwnChip) -> None:
@@ -342,7 +355,7 @@ def test_a_store_made_anew_knows_no_vtpm(path: Path, own: OwnChip) -> None:
 
 def crash(opened: Manager) -> None:
     """The manager's process is gone: what SQLite has not put into its files is lost."""
-    opened._store._db.close()
+    opened._ledger.store._db.close()
 
 
 @pytest.mark.parametrize("cut", [TestChip.cut_before, TestChip.cut_after])
@@ -380,7 +393,7 @@ def test_a_save_without_the_chips_answer_is_settled_later(
 
 
 def failing(opened: Manager, pragma: str) -> None:
-    opened._store._db.execute(pragma)
+    opened._ledger.store._db.execute(pragma)
 
 
 def test_a_store_that_cannot_be_written_fails_and_the_manager_goes_on(path: Path, own: OwnChip) -> None:
@@ -399,7 +412,7 @@ def test_a_store_that_cannot_be_written_fails_and_the_manager_goes_on(path: Path
 
 def test_a_full_disk_fails_and_the_manager_goes_on(path: Path, own: OwnChip) -> None:
     with closing(manager(path, own)) as opened:
-        pages = opened._store._db.execute("PRAGMA page_count").fetchone()[0]
+        pages = opened._ledger.store._db.execute("PRAGMA page_count").fetchone()[0]
         failing(opened, f"PRAGMA max_page_count = {pages}")
 
         def fill() -> int:
@@ -421,16 +434,16 @@ def test_a_full_disk_fails_and_the_manager_goes_on(path: Path, own: OwnChip) -> 
 
 def test_what_a_failed_commit_wrote_never_counts_as_the_next_epoch(path: Path, own: OwnChip) -> None:
     with closing(manager(path, own)) as opened:
-        real, written = opened._store.commit, []
+        real, written = opened._ledger.store.commit, []
 
-        def commit(mark: Mark, *row: object) -> None:
-            written.append((mark, *row))
+        def commit(mark: Mark, changes: Changes) -> None:
+            written.append((mark, changes))
             raise StateError("SQLite: disk I/O error")
 
-        opened._store.commit = commit  # type: ignore[assignment, method-assign]
+        opened._ledger.store.commit = commit  # type: ignore[assignment, method-assign]
         with pytest.raises(StateError):
             opened.save_hash_key(A, b"lost" * 16)
-        opened._store.commit = real  # type: ignore[method-assign]
+        opened._ledger.store.commit = real  # type: ignore[method-assign]
         opened.save_hash_key(A, b"kept" * 16)
     whole = path.read_bytes()
     with closing(Store(path)) as store:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from hwtpm.crypto.drbg import CtrDrbg
 from hwtpm.family import Engine
@@ -41,6 +41,12 @@ class AnyMachine(Generic[E]):
 
     def _power_on(self, snapshot: bytes | None, seed: bytes | None, running: bytes | None) -> E:
         raise NotImplementedError
+
+    @property
+    def tpm(self) -> Any:
+        """What the engine works on."""
+        engine: Any = self.engine
+        return engine.tpm
 
     def execute(self, command: bytes) -> bytes:
         """Run a command as a guest does: what it changes for good is durable with the response."""

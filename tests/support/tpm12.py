@@ -83,19 +83,15 @@ class Machine(AnyMachine[Engine]):
     Its RSA 2048 keys are made of a few primes that all tests share: finding new ones takes long.
     """
 
-    def __init__(self, seed: bytes = b"a test", snapshot: bytes | None = None) -> None:
+    def __init__(self, seed: bytes = b"a test", snapshot: bytes | None = None,
+                 running: bytes | None = None) -> None:
         self.primes = SharedPrimes()
-        super().__init__(seed, snapshot)
+        super().__init__(seed, snapshot, running)
         self.client = Client(self.execute, self.nonces)
         self.run = self.client.run
 
     def _power_on(self, snapshot: bytes | None, seed: bytes | None, running: bytes | None) -> Engine:
-        assert running is None, "this family cannot be suspended yet"
-        return Engine(self.entropy, self.clock, snapshot, seed, self.primes)
-
-    @property
-    def tpm(self):  # type: ignore[no-untyped-def]
-        return self.engine.tpm
+        return Engine(self.entropy, self.clock, snapshot, seed, self.primes, running)
 
 
 def started(seed: bytes = b"a test") -> Machine:

@@ -1,4 +1,4 @@
-"""Makes tests/vectors/state12-N.json: `python -m tests.support.tpm12_fixtures > FILE`.
+"""Makes tests/vectors/state12-N.json, running12-N.json: `python -m tests.support.tpm12_fixtures KIND > FILE`.
 
 Only for a new version of the format: the files of older versions stay as they are.
 """
@@ -9,9 +9,9 @@ import json
 import sys
 from typing import Any
 
-from hwtpm.client12 import Session, Transport
+from hwtpm.client12 import Client, Session, Transport
 from hwtpm.errors import TpmError
-from hwtpm.tpm12.engine import PERMANENT_VERSION
+from hwtpm.tpm12.engine import PERMANENT_VERSION, RUNNING_VERSION
 from hwtpm.tpm12.requests.audit import GetAuditDigest, SetOrdinalAuditStatus
 from hwtpm.tpm12.requests.capability import GetCapability
 from hwtpm.tpm12.requests.command import Command
@@ -49,7 +49,6 @@ AUTH = b"something".ljust(20, b".")
 MESSAGE = bytes(range(256)) * 4
 _ANYWHERE = TPM_PCR_INFO_SHORT(TPM_PCR_SELECTION(bytes(3)), 0x1F, bytes(20))
 _LOGGED = TPM_TRANSPORT_PUBLIC(c.TPM_TRANSPORT_LOG, 0, c.TPM_ES_NONE)
-_FAILURES = 8  # three more than go unpunished
 
 
 class Known(Wire):
@@ -66,8 +65,30 @@ class Known(Wire):
     sealed: TPM_STORED_DATA
 
 
-def make() -> tuple[Machine, Known]:
-    """Return a running TPM with something of everything, and what there is to know about it."""
+def define_area(client: Client) -> None:
+    """There is an area at INDEX for who knows AUTH; an empty write locks it."""
+    access = TPM_NV_ATTRIBUTES(c.TPM_NV_PER_AUTHREAD | c.TPM_NV_PER_AUTHWRITE | c.TPM_NV_PER_WRITE_STCLEAR)
+    area = TPM_NV_DATA_PUBLIC(INDEX, _ANYWHERE, _ANYWHERE, access, 0, 0, 0, 16)
+    session = client.osap(c.TPM_ET_OWNER, c.TPM_KH_OWNER, OWNER_AUTH)
+    client.run(NVDefineSpace(area, session.encrypt(AUTH)), session)
+
+
+def delegation(client: Client) -> bytes:
+    """Return the blob that lets who knows AUTH write the DIR, of a new family."""
+    family = client.run(DelegateManage(0, c.TPM_FAMILY_CREATE, b"F"), once(client.oiap(OWNER_AUTH))).ret_data
+    number = int.from_bytes(family, "big")
+    client.run(DelegateManage(number, c.TPM_FAMILY_ENABLE, b"\1"), once(client.oiap(OWNER_AUTH)))
+    may = TPM_DELEGATIONS(c.TPM_DEL_OWNER_BITS, 1 << TPM_DELEGATE_DirWriteAuth, 0)
+    public = TPM_DELEGATE_PUBLIC(ord("R"), _ANYWHERE, may, number, 0)
+    session = client.osap(c.TPM_ET_OWNER, c.TPM_KH_OWNER, OWNER_AUTH)
+    return client.run(DelegateCreateOwnerDelegation(0, public, session.encrypt(AUTH)), session).blob
+
+
+def make(failures: int) -> tuple[Machine, Known]:
+    """Return a running TPM with something of everything, and what there is to know about it.
+
+    A launch is in progress, and so many wrong secrets have been tried.
+    """
     m = owned(b"fixture")
     client, run = m.client, m.run
 
@@ -77,24 +98,14 @@ def make() -> tuple[Machine, Known]:
     kept, loaded = signing_key(client), signing_key(client)
     pubkey = run(GetPubKey(kept), once(client.oiap(KEY_AUTH))).pub_key
     run(KeyControlOwner(kept, pubkey, c.TPM_KEY_CONTROL_OWNER_EVICT, 1), owner())
-    access = TPM_NV_ATTRIBUTES(c.TPM_NV_PER_AUTHREAD | c.TPM_NV_PER_AUTHWRITE | c.TPM_NV_PER_WRITE_STCLEAR)
-    area = TPM_NV_DATA_PUBLIC(INDEX, _ANYWHERE, _ANYWHERE, access, 0, 0, 0, 16)
-    session = client.osap(c.TPM_ET_OWNER, c.TPM_KH_OWNER, OWNER_AUTH)
-    run(NVDefineSpace(area, session.encrypt(AUTH)), session)
+    define_area(client)
     for data in (b"an area of NV...", b""):  # the second locks it until the next TPM_Startup(ST_CLEAR)
         run(NVWriteValueAuth(INDEX, 0, data), once(client.oiap(AUTH)))
     run(DirWriteAuth(0, b"dir".ljust(20, b".")), owner())
     session = client.osap(c.TPM_ET_OWNER, c.TPM_KH_OWNER, OWNER_AUTH)
     counter = run(CreateCounter(session.encrypt(AUTH), b"test"), session).count_id
     run(IncrementCounter(counter), once(client.oiap(AUTH)))
-    family = run(DelegateManage(0, c.TPM_FAMILY_CREATE, b"F"), owner()).ret_data
-    run(DelegateManage(int.from_bytes(family, "big"), c.TPM_FAMILY_ENABLE, b"\1"), owner())
-    may = TPM_DELEGATIONS(c.TPM_DEL_OWNER_BITS, 1 << TPM_DELEGATE_DirWriteAuth, 0)
-    session = client.osap(c.TPM_ET_OWNER, c.TPM_KH_OWNER, OWNER_AUTH)
-    blob = run(DelegateCreateOwnerDelegation(
-        0, TPM_DELEGATE_PUBLIC(ord("R"), _ANYWHERE, may, int.from_bytes(family, "big"), 0),
-        session.encrypt(AUTH)), session).blob
-    run(DelegateLoadOwnerDelegation(1, blob), owner())
+    run(DelegateLoadOwnerDelegation(1, delegation(client)), owner())
     run(SetOrdinalAuditStatus(TPM_ORD_PcrRead, 1), owner())
     run(SetOwnerPointer(c.TPM_ET_DEL_ROW, 1))
     session = client.osap(c.TPM_ET_KEYHANDLE, c.TPM_KH_SRK, SRK_AUTH)
@@ -104,13 +115,15 @@ def make() -> tuple[Machine, Known]:
     context = run(SaveContext(saved, c.TPM_RT_AUTH, b"label".ljust(16, b"."))).context_blob
     for number in (0, 16, 23):
         run(Extend(number, bytes([number]) * 20))
-    for _ in range(_FAILURES):
+    for _ in range(failures):
         m.clock.advance(1000 * m.tpm.lockout.seconds_left)
         with refused(TPM_AUTHFAIL):
             run(Sign(kept, bytes(20)), client.oiap(bytes(20)))
     opened = run(EstablishTransport(c.TPM_KH_TRANSPORT, _LOGGED, AUTH))
     run(SHA1Start())
     run(SHA1Update(MESSAGE[:320]))
+    m.engine.hash_start()
+    m.engine.hash_data(MESSAGE)
     m.clock.advance(1500)
     return m, Known(kept, loaded, counter, session.handle, session.nonce_even, session.key, opened, context,
                     sealed)
@@ -158,17 +171,34 @@ def ask(m: Machine, known: Known) -> list[str]:
     return answers
 
 
-def main() -> None:
-    """Write the fixture to standard output."""
-    made, known = make()
+def finish(m: Machine) -> list[str]:
+    """End what was in progress in a TPM that was running, and return the answers."""
+    m.engine.hash_end()
+    return [m.run(SHA1Complete(MESSAGE[320:352])).hash_value.hex()]
+
+
+def _state() -> dict[str, Any]:
+    made, known = make(8)
     made.run(SaveState())
     answers = {}
     for name, kind in (("state", c.TPM_ST_STATE), ("clear", c.TPM_ST_CLEAR)):
         machine = Machine(b"load", made.durable)
         machine.run(Startup(kind))
         answers[name] = ask(machine, known)
-    json.dump({"version": PERMANENT_VERSION, "snapshot": made.durable.hex(), "known": encode(known).hex(),
-               "answers": answers}, sys.stdout, indent=1)
+    return {"version": PERMANENT_VERSION, "snapshot": made.durable.hex(), "known": encode(known).hex(),
+            "answers": answers}
+
+
+def _running() -> dict[str, Any]:
+    made, known = make(30)
+    running = made.engine.snapshot_running()
+    return {"version": RUNNING_VERSION, "snapshot": made.engine.snapshot().hex(), "running": running.hex(),
+            "known": encode(known).hex(), "answers": finish(made) + ask(made, known)}
+
+
+def main() -> None:
+    """Write the fixture that is asked for, "state" or "running", to standard output."""
+    json.dump({"state": _state, "running": _running}[sys.argv[1]](), sys.stdout, indent=1)
     print()
 
 

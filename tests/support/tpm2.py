@@ -27,10 +27,6 @@ class Machine(AnyMachine[Engine]):
     def _power_on(self, snapshot: bytes | None, seed: bytes | None, running: bytes | None) -> Engine:
         return Engine(self.entropy, self.clock, snapshot, seed, running=running)
 
-    @property
-    def tpm(self):  # type: ignore[no-untyped-def]
-        return self.engine.tpm
-
 
 def make_engine() -> Machine:
     """Return a newly manufactured TPM before its Startup."""

@@ -1,4 +1,4 @@
-"""A TPM and its twin, made from its state: both get every command, and have to give the same octets."""
+"""A random walk over what lives until the power of a TPM 2.0 goes, and all that a client can see of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from hwtpm.client import Authorization, Session
 from hwtpm.crypto import hashes
-from hwtpm.crypto.drbg import CtrDrbg
 from hwtpm.errors import ProtocolError, TpmError
 from hwtpm.tpm2.engine import Engine
 from hwtpm.tpm2.requests.asymmetric import ECDHKeyGen
@@ -82,6 +81,7 @@ from tests.support import templates
 from tests.support.tpm2 import Machine
 from tests.support.tpm2_keys import keyed_hash, rsa
 from tests.support.tpm2_state import INDICES, NONE, Walk, attempt
+from tests.support.twins import AnyTwins
 
 _PCRS = [TPMS_PCR_SELECTION(c.TPM_ALG_SHA256, b"\xff\xff\xff")]
 _NO_TICKET = TPMT_TK_HASHCHECK(c.TPM_ST_HASHCHECK, TPM_RH_NULL, b"")
@@ -107,67 +107,14 @@ _ALGS = (c.TPM_ALG_SHA1, c.TPM_ALG_SHA256, c.TPM_ALG_SHA384, c.TPM_ALG_SHA512, c
 Answers = list[bytes | int]
 
 
-class _Later:
-    """The entropy of *stream*, after one draw that does not count."""
-
-    def __init__(self, stream: CtrDrbg) -> None:
-        self._stream, self._counts = stream, False
-
-    def __call__(self, size: int) -> bytes:
-        counts, self._counts = self._counts, True
-        return self._stream.generate(size) if counts else bytes(size)
-
-
-class Twins(Machine):
-    """A machine whose twin, once it has one (`part`), gets what it gets and has to answer what it answers."""
-
-    def __init__(self, seed: bytes = b"a test") -> None:
-        self.twin: Machine | None = None
-        super().__init__(seed)
-        self._stream = CtrDrbg(b"entropy that can be saved")
-        self.engine = Engine(self._stream.generate, self.clock, self.durable)
+class Twins(AnyTwins[Engine], Machine):
+    """A TPM 2.0 and its twin."""
 
     def part(self) -> None:
-        """From here on there is a twin, made of nothing but the state, with the same entropy to come."""
-        running = self.engine.snapshot_running()
-        assert self.engine.snapshot_running() == running  # saving changes nothing
-        # Besides the draw that seeds a new generator, one goes into the generator that was saved.
-        entropy = _Later(CtrDrbg.restore(self._stream.save()))
-        twin = Machine.__new__(Machine)
-        twin.clock, twin.entropy, twin.locality, twin.cancelled = self.clock, entropy, 0, bool
-        twin.durable = self.engine.snapshot()
-        twin.engine = Engine(entropy, self.clock, twin.durable, running=running)
-        twin.tpm.physical_presence = self.tpm.physical_presence
-        self.tpm.random.stir(b"")
-        assert twin.engine.snapshot_running() == self.engine.snapshot_running()
-        self.twin = twin
-
-    def execute(self, command: bytes) -> bytes:
-        response = super().execute(command)
-        if self.twin is not None:
-            self.twin.locality = self.locality
-            other = self.twin.execute(command)
-            assert other == response, f"{command.hex()}: {other.hex()} of the resumed, not {response.hex()}"
-            assert self.twin.dirty == self.dirty
-        return response
-
-    def platform(self, act: Callable[[Engine], None]) -> None:
-        """Do to the engines what is no command."""
-        for machine in (self, self.twin):
-            if machine is not None:
-                act(machine.engine)
-                if machine.engine.dirty:
-                    machine.durable = machine.engine.snapshot()
-
-    def power_cycle(self, off_ms: int = 1000) -> None:
-        """Lose power and get it back; both draw the same entropy."""
-        self.clock.advance(off_ms)
-        for machine in (self, self.twin):
-            if machine is not None:
-                stream = CtrDrbg(b"entropy after another power-on")
-                machine.engine = Engine(stream.generate, self.clock, machine.durable)
-                if machine is self:
-                    self._stream = stream
+        """From here on there is a twin; to it, too, somebody is at the platform, or not."""
+        super().part()
+        assert self.twin is not None
+        self.twin.tpm.physical_presence = self.tpm.physical_presence
 
 
 class LiveWalk(Walk):

@@ -124,7 +124,7 @@ def _property(tpm: Tpm, which: int) -> bytes:
 
 
 _HANDLES: Final[dict[int, Callable[[Tpm], list[int]]]] = {
-    c.TPM_RT_KEY: lambda tpm: list(tpm.keys.loaded),
+    c.TPM_RT_KEY: lambda tpm: sorted(tpm.keys.loaded),
     c.TPM_RT_AUTH: lambda tpm: list(tpm.sessions.open),
     c.TPM_RT_TRANS: lambda tpm: list(tpm.transports.open),
     c.TPM_RT_CONTEXT: lambda tpm: tpm.contexts.saved,

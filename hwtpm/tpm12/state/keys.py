@@ -6,6 +6,7 @@ from functools import cached_property
 from hashlib import sha1
 from typing import Annotated, ClassVar, Final
 
+from hwtpm.crypto.errors import BadKey
 from hwtpm.crypto.random import Random
 from hwtpm.crypto.rsa import RsaPrivate
 from hwtpm.errors import TpmError
@@ -107,8 +108,11 @@ class StoredKey(Wire):
         return cls(key.public, key.payload, key.usage_auth, key.migration_auth, key.prime)
 
     def key(self) -> Key:
-        """Return the key."""
-        return Key(self.public, self.payload, self.usage_auth, self.migration_auth, self.prime)
+        """Return the key; TpmError or ValueError when this is not the stored form of one."""
+        try:
+            return Key(self.public, self.payload, self.usage_auth, self.migration_auth, self.prime)
+        except BadKey as error:
+            raise ValueError(str(error)) from None
 
 
 class LoadedKey:
@@ -219,7 +223,7 @@ class Keys(Owner):
 
     def _encode(self, *, owner_evict: bool) -> bytes:
         return encode(_Entries(_FORMAT, [
-            KeyEntry.of(entry) for entry in self.loaded.values() if entry.owner_evict is owner_evict
+            KeyEntry.of(entry) for _, entry in sorted(self.loaded.items()) if entry.owner_evict is owner_evict
         ]))
 
     def _decode(self, state: bytes) -> dict[int, LoadedKey]:

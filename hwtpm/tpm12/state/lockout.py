@@ -11,17 +11,24 @@ from typing import ClassVar, Final
 
 from hwtpm.tpm12.profile import LOCKOUT_THRESHOLD
 from hwtpm.tpm12.state.owner import Owner, Start
-from hwtpm.tpm12.types.base import TPM_BOOL, UINT8, UINT32
+from hwtpm.tpm12.types.base import TPM_BOOL, UINT8, UINT32, UINT64
 from hwtpm.wire import Wire, decode, encode
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _LONGEST: Final = 1 << 31  # seconds
+
+
+class _Version1(Wire):
+    version: UINT8
+    failures: UINT32
+    left_ms: UINT32  # less than the longest time-out has
+    disable_reset: TPM_BOOL
 
 
 class _Volatile(Wire):
     version: UINT8
     failures: UINT32
-    left_ms: UINT32
+    left_ms: UINT64
     disable_reset: TPM_BOOL
 
 
@@ -77,13 +84,16 @@ class Lockout(Owner):
 
     def save_volatile(self) -> bytes:
         """Return version, failures, what is left of the time-out in ms, disableResetLock."""
-        left = min(max(self._until - self._now(), 0), 0xFFFFFFFF)
+        left = max(self._until - self._now(), 0)
         return encode(_Volatile(_FORMAT, self.failures, left, self._disable_reset))
 
     def restore_volatile(self, state: bytes) -> None:
-        """Take what `save_volatile` gave."""
-        found = decode(_Volatile, state)
-        if found.version != _FORMAT:
+        """Take what `save_volatile` gave, or gave when its format was version 1."""
+        found: _Version1 | _Volatile
+        found = decode(_Version1, state) if state[:1] == b"\1" else decode(_Volatile, state)
+        if found.version not in (1, _FORMAT):
             raise ValueError(f"lockout of version {found.version}")
+        if found.left_ms > 1000 * _LONGEST:
+            raise ValueError(f"a lockout of {found.left_ms} ms")
         self.failures, self._disable_reset = found.failures, bool(found.disable_reset)
         self._until = self._now() + found.left_ms if found.left_ms else 0

@@ -24,6 +24,27 @@ class _Volatile(Wire):
     rest: Annotated[bytes, Sized(_BLOCK, prefix="B")] = b""
 
 
+def encode_thread(running: RunningHash | None, transport: int = 0) -> bytes:
+    """Return version and a running hash, with the handle of its transport session, or that there is none."""
+    if running is None:
+        return encode(_Volatile(_FORMAT, 0))
+    return encode(_Volatile(_FORMAT, 1, transport, *running.save()))
+
+
+def decode_thread(state: bytes) -> tuple[RunningHash | None, int]:
+    """Return what `encode_thread` was given; TpmError or ValueError when *state* is damaged."""
+    found = decode(_Volatile, state)
+    if found.version != _FORMAT:
+        raise ValueError(f"SHA-1 thread of version {found.version}")
+    if not found.running:
+        return None, found.transport
+    try:
+        kept = HashState(found.chaining, found.taken, found.rest)
+        return RunningHash.restore(ids.SHA1, kept), found.transport
+    except OutOfRange as error:
+        raise ValueError(f"SHA-1 thread: {error}") from None
+
+
 class Sha1Thread(Owner):
     """`running` is the hash of the one thread, None without one.
 
@@ -57,19 +78,8 @@ class Sha1Thread(Owner):
 
     def save_volatile(self) -> bytes:
         """Return version and the thread."""
-        if self.running is None:
-            return encode(_Volatile(_FORMAT, 0))
-        return encode(_Volatile(_FORMAT, 1, self.transport, *self.running.save()))
+        return encode_thread(self.running, self.transport)
 
     def restore_volatile(self, state: bytes) -> None:
         """Take what `save_volatile` gave."""
-        found = decode(_Volatile, state)
-        if found.version != _FORMAT:
-            raise ValueError(f"SHA-1 thread of version {found.version}")
-        self.running, self.transport = None, found.transport
-        if found.running:
-            try:
-                kept = HashState(found.chaining, found.taken, found.rest)
-                self.running = RunningHash.restore(ids.SHA1, kept)
-            except OutOfRange as error:
-                raise ValueError(f"SHA-1 thread: {error}") from None
+        self.running, self.transport = decode_thread(state)

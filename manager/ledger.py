@@ -1,0 +1,268 @@
+"""The manager's store and its chip, kept in step.
+
+The store's epoch is the value of a counter of the chip, and the mark over all rows is made for one epoch.  A
+change is one transaction of the store; the first save of each interval begins a new epoch, which the chip
+counts.  The order is the rule of this module: the store first, then the chip, then the answer.  A store one
+ahead of the counter is a change that power cut short, and is completed; a store behind it is an old copy.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hwtpm.crypto.errors import AuthenticationFailed
+from hwtpm.errors import ProtocolError, StateError, TpmError
+from manager import migration
+from manager.book import Book, believed, nonce
+from manager.change import Change
+from manager.keys import KEY_SIZE, GroupKeys, RootKeys
+from manager.model import (
+    ADMIN,
+    ROOT,
+    Changes,
+    Group,
+    Identity,
+    Mark,
+    Rows,
+    SealedKey,
+    Vtpm,
+    pcr_list,
+)
+from manager.sealing import Conversation, OtherConfiguration, SealingChip
+from manager.store import Store, copied
+
+log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """The store at *path* and *chip*, in step; `book` is what the store holds.  Not safe for two threads.
+
+    The parameters and what is raised are as `manager.manager.Manager` says.  It has only read before
+    `release`, which is called once.
+    """
+
+    def __init__(self, path: Path, chip: SealingChip, entropy: Callable[[int], bytes], pcrs: bytes,
+                 now: Callable[[], int], interval: int, scratch: Path | None) -> None:
+        self.new = False
+        self.store: Store
+        self.book: Book
+        self.root: RootKeys
+        self._path, self._chip, self._entropy, self._pcrs = path, chip, entropy, pcrs
+        self._epoch = 0
+        self._old = False  # The store has format 1.
+        self._in_doubt = False  # What the store and the chip hold has to be read before they are used again.
+        self._burn = False  # A commit failed; what it wrote must never count as the next epoch.
+        self._now, self._interval = now, interval
+        self._counted: int | None = None  # when the chip has counted last, for this process
+        self._uncounted = False  # there are saves that the chip has not counted
+        with self._named(), copied(path, scratch) as store:
+            self._examine(store)
+
+    def release(self) -> None:
+        """The store is there and open for changes."""
+        with self._named():
+            self.store = Store(self._path)
+            try:
+                if self.new:
+                    with self._chip.conversation(None) as chip:
+                        self._initialise(chip)
+                elif self._old:
+                    self.store.upgrade(self._identity, self._mark(), self.book.rows)
+                    self._uncounted = True
+            except BaseException:
+                self.store.close()
+                raise
+
+    def settle(self) -> None:
+        """Memory, store and chip agree; a save that failed half-way has succeeded or never was."""
+        if self._in_doubt:
+            with self._chip.conversation(self._parent) as chip:
+                self._reconcile(chip, self.store)
+
+    def begin(self, *, at_once: bool) -> Change:
+        """Return a change for `commit`; the chip counts it *at_once*, or with those of the next interval."""
+        self.settle()
+        if self._burn:
+            self._advance({})
+        counted = at_once or self._counted is None or self._now() - self._counted >= self._interval
+        return self._change(self._epoch + counted)
+
+    def commit(self, change: Change) -> None:
+        """*change* is durable, and counted as it was begun to be."""
+        if change.epoch > self._epoch:
+            self._advance(change.changes)
+        else:
+            self._commit(change.epoch, change.changes)
+            self._in_doubt, self._uncounted = False, True
+        change.done()
+
+    def count(self) -> None:
+        """The chip has counted all that was committed."""
+        if self._uncounted:
+            self.settle()
+            self._advance({})
+
+    def close(self, failed: Callable[[Exception], None] | None) -> None:
+        """All is counted, if the chip can, and the store is one file; *failed* or the log hear if not."""
+        try:
+            self.count()
+        except (StateError, TpmError, ProtocolError, OSError) as error:
+            if failed is not None:
+                failed(error)
+            else:
+                log.warning("the manager's last saves are not counted by the chip: %s", error)
+        finally:
+            self._uncounted = False
+            self.store.close()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What goes wrong with the store or the chip becomes a StateError that names the store."""
+        try:
+            yield
+        except StateError as error:
+            raise StateError(f"{self._path}: {error}") from error
+        except (TpmError, ProtocolError) as error:
+            raise StateError(f"{self._path}: the chip does not work as it has to: {error}") from error
+
+    def _examine(self, store: Store | None) -> None:
+        """*store*, a copy of what is there, has been read and believed; this manager is new without one."""
+        seals = [] if store is None else store.keys(ROOT)
+        if store is None or not seals:
+            self.new = True
+            return
+        with self._chip.conversation(seals[0].parent) as chip:
+            self._parent = chip.name
+            identity = store.identity()
+            if identity is None:
+                raise StateError("damaged: it has a root key and no identity")
+            self._identity = identity
+            self.root = RootKeys(_unsealed_root(chip, seals), b"", identity)
+            if store.old:
+                self._old = True
+                self._migrate(store, seals[0])
+                self._agree(chip)
+            else:
+                self._reconcile(chip, store)
+
+    def _migrate(self, store: Store, root: SealedKey) -> None:
+        """The book has what *store*, one of format 1, holds."""
+        self._epoch, kept = migration.read(store, self._identity, self.root.sealed)
+        self.book = self._first_book(root)
+        for uuid, hash_key in kept.items():
+            change = self._change(self._epoch)
+            # Which was the first is not known any more, unless there is but one.
+            change.put_vtpm(uuid, Vtpm(ADMIN if len(kept) == 1 else 0, hash_key))
+            self.book.apply(change.changes, self.root.with_changes(
+                self.book.digest, self.book.rows, change.changes))
+            change.done()
+
+    def _first_book(self, root: SealedKey) -> Book:
+        """Return the book of a store with a root key and its group, and no vTPM."""
+        rows = Rows()
+        keys = GroupKeys(ROOT, self.root.sealed, self._entropy(KEY_SIZE))
+        rows.seals[ROOT, 0] = root
+        rows.groups[ROOT] = self.root.encrypt_group(
+            ROOT, self._epoch, keys.half, Group(self._entropy(16)), nonce(self._entropy))
+        return Book(self.root, rows, self.root.digest_of(rows), self._unseal)
+
+    def _initialise(self, chip: Conversation) -> None:
+        """The store is complete, and empty; until the last step, it can be done again."""
+        self._parent = chip.name
+        identity = self.store.identity()
+        if identity is None:
+            identity = Identity(self._entropy(16), self._chip.new_counter(), 0)
+            self.store.begin(identity)
+        else:
+            if self.store.old:
+                self.store.begin(identity)
+            if self._chip.has_counter(identity.counter):
+                # A first use that was cut short has defined it; no other store has this number.
+                self._chip.undefine_counter(identity.counter)
+        self._identity = identity
+        self.root = RootKeys(self._entropy(KEY_SIZE), b"", identity)
+        sealed = chip.seal(self.root.sealed, chip.platform(self._pcrs))
+        self._chip.define_counter(identity.counter, self.root.counter_auth)
+        self._epoch = chip.counter(identity.counter, self.root.counter_auth)
+        self.book = self._first_book(sealed)
+        self.store.complete(self._mark(), self.book.rows)
+
+    def _reconcile(self, chip: Conversation, store: Store) -> None:
+        """*store* has been read and believed, and its epoch is the chip's count."""
+        mark, rows = store.read()
+        try:
+            self.book = believed(self.root, mark, rows, self._unseal)
+        except AuthenticationFailed:
+            raise StateError("damaged: its mark cannot be decrypted; put the newest copy back") from None
+        self._epoch = mark.epoch
+        self._agree(chip)
+        self._in_doubt = False
+
+    def _agree(self, chip: Conversation) -> None:
+        """The chip's count is the store's epoch."""
+        count = chip.counter(self._identity.counter, self.root.counter_auth)
+        if self._epoch == count + 1:
+            self._chip.increment(self._identity.counter, self.root.counter_auth)
+        elif self._epoch < count:
+            raise StateError(f"an old copy of the store was put back: it is at save {self._epoch}, the chip "
+                             f"has counted {count}; put the newest copy back")
+        elif self._epoch > count:
+            raise StateError(f"an old copy of the chip's NV was put back: it has counted {count}, the store "
+                             f"is at save {self._epoch}; put the chip's newest NV back")
+
+    def _unseal(self, seals: Sequence[SealedKey]) -> bytes:
+        with self._chip.conversation(self._parent) as chip:
+            return unsealed(chip, seals)
+
+    def _change(self, epoch: int) -> Change:
+        return Change(self.book, epoch, lambda: self._chip.conversation(self._parent), self._entropy)
+
+    def _advance(self, changes: Changes) -> None:
+        """The next epoch, with *changes*, is durable, and counted by the chip."""
+        self._commit(self._epoch + 1, changes)
+        self._chip.increment(self._identity.counter, self.root.counter_auth)
+        self._in_doubt = self._burn = self._uncounted = False
+        self._counted = self._now()
+
+    def _commit(self, epoch: int, changes: Changes) -> None:
+        """*epoch*, with *changes*, is durable; in doubt until the caller knows."""
+        digest = self.root.with_changes(self.book.digest, self.book.rows, changes)
+        mark = self.root.mark(epoch, digest, nonce(self._entropy))
+        self._in_doubt = True
+        try:
+            self.store.commit(mark, changes)
+        except BaseException:
+            # What a failed commit wrote may be complete in somebody's copy of the WAL.  An empty epoch in its
+            # place makes that copy an old one.
+            self._burn = True
+            raise
+        self._epoch = epoch
+        self.book.apply(changes, digest)
+
+    def _mark(self) -> Mark:
+        return self.root.mark(self._epoch, self.book.digest, nonce(self._entropy))
+
+
+def unsealed(chip: Conversation, seals: Sequence[SealedKey]) -> bytes:
+    """Return the key that is sealed to one or more configurations, in the one that the machine is in.
+
+    OtherConfiguration, with all PCRs that are meant, if it is in none of them.
+    """
+    pcrs = 0
+    for sealed in seals:
+        try:
+            return chip.unseal(sealed)
+        except OtherConfiguration as error:
+            pcrs |= int.from_bytes(error.pcrs, "little")
+    raise OtherConfiguration(pcrs.to_bytes(max(len(sealed.pcrs) for sealed in seals), "little"))
+
+
+def _unsealed_root(chip: Conversation, seals: Sequence[SealedKey]) -> bytes:
+    try:
+        return unsealed(chip, seals)
+    except OtherConfiguration as error:
+        raise StateError(f"the chip does not unseal the root key: its PCRs ({pcr_list(error.pcrs)}) have "
+                         f"changed; start the machine as it was when the store was made") from None
