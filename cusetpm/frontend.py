@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
@@ -92,7 +93,7 @@ def _fuse(
     served = FuseDirectory(directory, {**entries, "sys": Directory(sys)})
     served.start()
     stack.callback(served.stop)
-    return {name: str(directory / file) for name, file in {**files, "sys": "sys"}.items()}
+    return {name: os.path.join(served.shown, file) for name, file in {**files, "sys": "sys"}.items()}
 
 
 def _why(taken: str, refused: list[str]) -> str:

@@ -46,12 +46,12 @@ _libc = CDLL(None, use_errno=True)
 def make(devices: dict[str, str]) -> None:
     """This process has a /dev of its own, in which *devices* gives paths by name.  Raises OSError."""
     ordinary = os.geteuid() != 0
-    _unshare(ordinary)
+    unshare(ordinary)
     _part()
     # Opened now: files of the old mount namespace cannot be mounted, and soon /dev is covered.
     files = {name: os.open(path, os.O_PATH | os.O_CLOEXEC) for name, path in devices.items()}
     old = os.open("/dev", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    _mount("cusetpm", "/dev", "tmpfs", _MS_NOSUID | _MS_NOEXEC, "mode=755")
+    mount("cusetpm", "/dev", "tmpfs", _MS_NOSUID | _MS_NOEXEC, "mode=755")
     with os.scandir(f"/proc/self/fd/{old}") as entries:
         for entry in entries:
             if entry.name not in _NAMES and entry.name not in devices:
@@ -59,10 +59,11 @@ def make(devices: dict[str, str]) -> None:
     for name, file in files.items():
         _show_file(f"/proc/self/fd/{file}", f"/dev/{name}")
     if ordinary:
-        _mount(None, "/dev", None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NOEXEC)
+        mount(None, "/dev", None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NOEXEC)
 
 
-def _unshare(ordinary: bool) -> None:
+def unshare(ordinary: bool) -> None:
+    """This process has a mount namespace of its own, and an *ordinary* user's a user namespace, too."""
     uid, gid = os.geteuid(), os.getegid()
     if _libc.unshare(_CLONE_NEWNS | (_CLONE_NEWUSER if ordinary else 0)):
         raise _error("unshare")
@@ -81,11 +82,11 @@ def _part() -> None:
     /dev is a directory of the root file system: then that has to part with it.
     """
     try:
-        _mount(None, "/dev", None, _MS_PRIVATE)
+        mount(None, "/dev", None, _MS_PRIVATE)
     except OSError as error:
         if error.errno != EINVAL:
             raise
-        _mount(None, "/", None, _MS_REC | _MS_SLAVE)
+        mount(None, "/", None, _MS_REC | _MS_SLAVE)
 
 
 def _show(entry: os.DirEntry[str]) -> None:
@@ -95,17 +96,18 @@ def _show(entry: os.DirEntry[str]) -> None:
         os.symlink(os.readlink(entry.path), path)
     elif entry.is_dir(follow_symlinks=False):
         os.mkdir(path)
-        _mount(entry.path, path, None, _MS_BIND | _MS_REC)
+        mount(entry.path, path, None, _MS_BIND | _MS_REC)
     else:
         _show_file(entry.path, path)
 
 
 def _show_file(source: str, path: str) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    _mount(source, path, None, _MS_BIND)
+    mount(source, path, None, _MS_BIND)
 
 
-def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    """Call mount(2); raises OSError that names *target*."""
     names = [name and os.fsencode(name) for name in (source, target, kind)]
     if _libc.mount(*names, flags, data and data.encode()):
         raise _error(target)

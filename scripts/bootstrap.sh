@@ -39,6 +39,8 @@ dev_programs=(
     '/usr/lib/*/libtpm2_pkcs11.so.1:libtpm2-pkcs11-1'
     pkcs11-tool:opensc
     openssl:openssl
+    podman:podman                      # tests/integration/test_container.py, and so is the next
+    crun:crun
 )
 
 say() { printf 'cusetpm: %s\n' "$@" >&2; }

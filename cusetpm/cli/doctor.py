@@ -79,12 +79,11 @@ def _fuse() -> Iterator[Finding]:
     if refused:
         mend = "chmod 666 /dev/fuse" if os.path.exists("/dev/fuse") else "modprobe fuse"
         yield Finding("FUSE", False, f"/dev/fuse: {refused}", mend)
-    elif os.geteuid() != 0 and helper is None:
-        yield Finding("FUSE", False, "an ordinary user needs fusermount3", "apt-get install fuse3")
     else:
         yield _mount()
     if os.geteuid() != 0 or helper:
-        yield Finding("fusermount3", helper is not None, helper or "needed to mount without being root",
+        use = "lets an ordinary user mount where other users see it"
+        yield Finding("fusermount3", helper is not None, helper or use,
                       "" if helper else "apt-get install fuse3")
 
 
@@ -99,5 +98,8 @@ def _mount() -> Finding:
         except OSError as error:
             return Finding("FUSE", False, str(error.strerror),
                            "a container with --cap-add SYS_ADMIN --device /dev/fuse")
+        seen = tried.shown == tried.path
         tried.stop()
-    return Finding("FUSE", True, "a directory can be mounted: devices are DIR/tpm0")
+    if seen:
+        return Finding("FUSE", True, "a directory can be mounted: devices are DIR/tpm0")
+    return Finding("FUSE", True, "only a user namespace may mount here: devices are /proc/PID/root/DIR/tpm0")

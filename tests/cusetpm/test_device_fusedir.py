@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -15,10 +16,22 @@ import pytest
 from cusetpm.devices import fusedir
 from cusetpm.devices.fusedir import FuseDirectory
 from cusetpm.devices.session import Device, SharedDevice
-from tests.conformance.fake_tpm import CREATE_PRIMARY, UNKNOWN_OBJECT, FakeManager, FakeTpm, message
+from tests.conformance.fake_tpm import (
+    CREATE_PRIMARY,
+    GET_RANDOM,
+    UNKNOWN_OBJECT,
+    FakeManager,
+    FakeTpm,
+    message,
+)
 
 pytestmark = pytest.mark.skipif(
     not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="no /dev/fuse for this user"
+)
+
+needs_user_namespaces = pytest.mark.skipif(
+    subprocess.run(["unshare", "-U", "-r", "true"], check=False, capture_output=True).returncode != 0,
+    reason="no user namespaces for this user",
 )
 
 CREATE = message(CREATE_PRIMARY)
@@ -220,19 +233,17 @@ def test_a_machine_without_fuse_is_told_apart(tmp_path: Path, monkeypatch: pytes
     assert caught.value.errno == errno.ENODEV
 
 
-@pytest.mark.skipif(
-    subprocess.run(["unshare", "-U", "-r", "true"], check=False, capture_output=True).returncode != 0,
-    reason="no user namespaces for this user",
-)
+@needs_user_namespaces
 def test_a_refused_mount_is_one_clear_line(tmp_path: Path) -> None:
     program = (
         "import sys; from cusetpm.devices.fusedir import FuseDirectory\n"
         "try: FuseDirectory(sys.argv[1], {}).start()\n"
         "except OSError as e: print(e)"
     )
-    # A user namespace of its own on the machine's mounts: nobody may mount there, fusermount3 included.
+    # On the machine's mounts, root of a user namespace may not mount; and here it may not make another one.
+    limit = 'echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"'
     done = subprocess.run(
-        ["unshare", "-U", "-r", sys.executable, "-c", program, str(tmp_path)],
+        ["unshare", "-U", "-r", "sh", "-c", limit, "sh", sys.executable, "-c", program, str(tmp_path)],
         check=True,
         capture_output=True,
         text=True,
@@ -242,3 +253,38 @@ def test_a_refused_mount_is_one_clear_line(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert done.stdout.startswith("[Errno 1] cannot mount a FUSE directory: fusermount3: ")
     assert done.stdout.count("\n") == 1
+    assert "; nor in a user namespace: unshare: No space left on device: " in done.stdout
+
+
+@needs_user_namespaces
+def test_where_nobody_may_mount_it_is_mounted_in_a_namespace(tmp_path: Path) -> None:
+    """Others see it by the path that is given then; it is gone when its server is, even if that is killed."""
+    program = (
+        "import sys; from cusetpm.devices.fusedir import FuseDirectory\n"
+        "from cusetpm.devices.session import Device\n"
+        "from tests.conformance.fake_tpm import FakeTpm\n"
+        "made = FuseDirectory(sys.argv[1], {'tpm0': Device(FakeTpm())})\n"
+        "made.start(); made.stop(); made.start()\n"
+        "print(made.shown, flush=True); sys.stdin.read()\n"
+        "if sys.argv[2] == 'stop': made.stop()"
+    )
+    for end_by in ("stop", "kill"):
+        server = subprocess.Popen(
+            ["unshare", "-U", "-r", sys.executable, "-c", program, str(tmp_path), end_by],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+        with server:
+            assert server.stdout is not None
+            shown = Path(server.stdout.readline().strip())
+            holder = os.pidfd_open(int(shown.parts[2]))
+            assert shown == Path(f"/proc/{shown.parts[2]}/root{tmp_path}")
+            asked = message(GET_RANDOM, b"\0\x08")
+            done = client(f"os.write(fd, {asked!r}); print(os.read(fd, 4096)[6:12].hex())", shown / "tpm0")
+            assert end(done) == "000000000008\n"
+            assert os.listdir(tmp_path) == []
+            if end_by == "kill":
+                server.kill()
+            else:
+                server.communicate("")
+        assert select.select([holder], [], [], 30)[0]
+        os.close(holder)
+        assert not shown.exists()
