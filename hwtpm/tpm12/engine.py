@@ -19,6 +19,8 @@ PERMANENT_VERSION: Final = 1
 RUNNING_VERSION: Final = 1
 _PERMANENT: Final = (b"cusetpm 1.2\0", PERMANENT_VERSION)
 _RUNNING: Final = (b"cusetpm1 run", RUNNING_VERSION)
+# A state that was stored before there was DAA does not have its section, which is empty then.
+_BEFORE_DAA: Final = {DaaSessions.TAG: b""}
 
 
 def _never() -> bool:
@@ -147,7 +149,8 @@ class Engine:
         """The TPM is running as *sections* say; StateError when they are damaged."""
         random, launch = self.tpm.random, self._launch
         frame.resume({owner.TAG: owner.restore_volatile for owner in self.tpm.owners}
-                     | {random.TAG: random.restore_live, launch.TAG: launch.restore_live}, sections)
+                     | {random.TAG: random.restore_live, launch.TAG: launch.restore_live},
+                     {**_BEFORE_DAA, **sections})
 
     def rollback(self, snapshot: bytes) -> None:
         """Make the permanent state that of *snapshot*; volatile state stays.
@@ -161,7 +164,7 @@ class Engine:
 
     def _apply(self, sections: dict[bytes, bytes], tpm: Tpm) -> None:
         """The permanent state of *tpm* is that of *sections*, or, if this raises StateError, undefined."""
-        sections = {DaaSessions.TAG: b"", **sections}  # A state from before there was DAA has none.
+        sections = {**_BEFORE_DAA, **sections}
         frame.restore(tpm.owners, sections)
         if tpm is self.tpm:
             self._sections = sections
