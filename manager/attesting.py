@@ -67,15 +67,6 @@ class AttestingConversation(Conversation, Protocol):
     def set_quote_pcrs(self, digests: dict[int, list[bytes]]) -> None:
         """QUOTE_PCRS have been reset, and then extended with these, in order."""
 
-    def define_area(self, index: int, size: int, auth: bytes) -> None:
-        """There is a new NV area that *auth* reads and writes, full of 0xFF; with a size of zero, none."""
-
-    def write_area(self, index: int, offset: int, auth: bytes, data: bytes) -> None:
-        """The area has the data."""
-
-    def read_area(self, index: int, offset: int, auth: bytes, size: int) -> bytes:
-        """Return the data of the area."""
-
 
 class AttestingChip(SealingChip, Protocol):
     """A chip whose conversations do that, too."""

@@ -80,6 +80,10 @@ class Book:
         self.rows.apply(changes)
         self.digest = digest
 
+    def replace(self, keys: RootKeys, rows: Rows, digest: Digest) -> None:
+        """The rows are *rows*, for the root *keys*; groups that were open still are."""
+        self.keys, self.rows, self.digest = keys, rows, digest
+
     def groups(self) -> list[int]:
         """Return the numbers of the groups, in the order of their creation."""
         return sorted(self.rows.groups)
@@ -139,39 +143,52 @@ class Book:
             raise StateError(f"damaged: the row of vTPM {uuid} cannot be decrypted") from None
 
 
-def believed(keys: RootKeys, mark: Mark, rows: Rows, unseal: Unseal) -> Book:
+def believed(keys: RootKeys, mark: Mark, rows: Rows, unseal: Unseal,
+             rolled_back: Callable[[str], None]) -> Book:
     """Return *rows* as a book if *mark* was made for them.
 
-    StateError, one line for people, says what is not as it was; AuthenticationFailed if *mark* is no mark.
+    If not, and every row is one that was saved at some time, *rolled_back* is told in one line what was put
+    back, and decides.  StateError, one line for people, says what is damaged; AuthenticationFailed if *mark*
+    is no mark.
     """
     stored = keys.open_mark(mark)
     book = Book(keys, rows, keys.digest_of(rows), unseal)
     if not same(stored, book.digest):
-        raise StateError(_what_differs(book, stored.odd_one(book.digest)))
+        told = _what_differs(book, stored.odd_one(book.digest))
+        damaged = problems(book)
+        if damaged:
+            raise StateError(damaged[0])
+        rolled_back(told)
     return book
 
 
+def problems(book: Book) -> list[str]:
+    """Return a line for each row of *book* that cannot be decrypted; groups that are closed are left out."""
+    found = []
+    for place, row in book.rows.items():
+        key = split(place)[1]
+        try:
+            if isinstance(row, GroupRow):
+                book.keys.decrypt_group(key, row)
+            elif isinstance(row, VtpmRow):
+                book.group_keys(row.group).decrypt_vtpm(UUID(int=key), row)
+        except AuthenticationFailed:
+            found.append(f"{place_name(place)} is damaged; put the newest copy of the store back")
+        except Closed:
+            pass
+        except StateError as error:
+            found.append(f"{place_name(place)}: {error}")
+    return found
+
+
 def _what_differs(book: Book, place: int) -> str:
-    """Return the line that says what is wrong in *book*: the row at *place*, if that is a place."""
+    """Return the line that says what is old in *book*: the row at *place*, if that is a place."""
     if not 1 <= place >> 128 <= 3:
-        return "damaged, or several rows of it were changed; put the newest copy back"
-    row, name, what = book.rows.get(place), place_name(place), "damaged, or an old one was put back"
-    _, key = split(place)
-    try:
-        if isinstance(row, GroupRow):
-            what = "damaged"
-            book.keys.decrypt_group(key, row)
-            what = "an old one that was put back"
-        elif isinstance(row, VtpmRow):
-            keys = book.group_keys(row.group)
-            what = "damaged"
-            keys.decrypt_vtpm(UUID(int=key), row)
-            what = "an old one that was put back"
-        elif row is None:
-            what = "gone"
-    except (AuthenticationFailed, StateError):
-        pass
-    return f"{name} is {what}; put the newest copy of the store back"
+        return "old rows of several groups or vTPMs were put back; put the newest copy of the store back"
+    if book.rows.get(place) is None:
+        return f"{place_name(place)} is gone; put the newest copy of the store back"
+    what = "damaged, or " if split(place)[0] is SealedKey else ""
+    return f"{place_name(place)} is {what}an old one that was put back; put the newest copy of the store back"
 
 
 def opened(number: int, sealed: bytes, half: Half) -> GroupKeys:

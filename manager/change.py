@@ -9,7 +9,7 @@ from uuid import UUID
 
 from hwtpm.errors import StateError
 from manager.book import Book, NoGroup, NoVtpm, nonce, opened
-from manager.keys import KEY_SIZE, GroupKeys, Half
+from manager.keys import KEY_SIZE, GroupKeys, Half, RootKeys
 from manager.model import (
     DEFAULT_PCRS,
     ROOT,
@@ -40,6 +40,7 @@ class Change:
         self.epoch = epoch
         self._book, self._converse, self._entropy = book, converse, entropy
         self.changes: Changes = {}
+        self.destroys = False  # a key: no older copy of the store is to be opened any more
         self._groups: dict[int, tuple[Half, Group]] = {}  # as changed here
         self._opened: dict[int, GroupKeys] = {}
         self._created = book.created
@@ -108,6 +109,7 @@ class Change:
         self._groups.pop(number, None)
         self.changes[group_place(number)] = None
         self._unseal_none(number)
+        self.destroys = True
 
     def put_vtpm(self, uuid: UUID, vtpm: Vtpm, group: int | None = None) -> None:
         """*vtpm* is the vTPM *uuid*, in the group *group*; None: where it is, and a new one in the first."""
@@ -120,19 +122,23 @@ class Change:
             uuid, head, vtpm, nonce(self._entropy))
 
     def remove_vtpm(self, uuid: UUID) -> None:
-        """There is no vTPM *uuid*."""
-        if self._row(uuid) is None:
+        """There is no vTPM *uuid*, and nothing that opens what it has had kept."""
+        row = self._row(uuid)
+        if row is None:
             raise NoVtpm(uuid)
         self.changes[vtpm_place(uuid)] = None
+        self.renew(row.group)
 
     def seal(self, number: int, platforms: Sequence[Platform] = ()) -> None:
         """The key of the group *number* is sealed to each of *platforms*, and to no other configuration.
 
         Without any, it is sealed to the machine as it is, as far as the PCRs of its first seal until now tell
-        (PCRs 0 to 7 for a new one).
+        (PCRs 0 to 7 for a new one).  A group from which a configuration is taken gets another key.
         """
-        secret = self.secret(number)
         before = self._book.rows.seals_of(number)
+        if platforms and any(Platform(key.pcrs, key.digest) not in platforms for key in before):
+            self.renew(number, None if number == ROOT else self._entropy(KEY_SIZE))
+        secret = self.secret(number)
         with self._converse() as chip:
             wanted = platforms or [chip.platform(before[0].pcrs if before else DEFAULT_PCRS)]
             sealed = [chip.seal(secret, platform) for platform in wanted]
@@ -143,6 +149,24 @@ class Change:
     def opened(self, number: int, secret: bytes) -> None:
         """The group *number* is open: *secret* is what the chip has sealed for it, else StateError."""
         self._opened[number] = opened(number, secret, self._shared(number)[0])
+
+    def renew(self, number: int, sealed: bytes | None = None) -> None:
+        """The group *number* has a new key, and nothing opens the copies of its rows that somebody has.
+
+        *sealed* is what the chip is to seal for it from now on, if that is something else.
+        """
+        group, vtpms = self.group(number), {uuid: self.vtpm(uuid) for uuid in self.vtpms(number)}
+        self._opened[number] = GroupKeys(number, sealed or self.secret(number), self._entropy(KEY_SIZE))
+        self._put_group(number, self._opened[number].half, group)
+        for uuid, vtpm in vtpms.items():
+            self.put_vtpm(uuid, vtpm)
+        self.destroys = True
+
+    def under(self, keys: RootKeys) -> Changes:
+        """Return the changes, with all groups, as they are for other root *keys*."""
+        groups = {group_place(number): keys.encrypt_group(
+            number, self.epoch, *self._shared(number), nonce(self._entropy)) for number in self.groups()}
+        return self.changes | groups
 
     def done(self) -> None:
         """The book, which has the changes, has the keys as well."""

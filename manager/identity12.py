@@ -1,20 +1,16 @@
-"""Identity keys, quotes and NV areas of a TPM 1.2, as `manager.attesting` asks for them."""
+"""Identity keys and quotes of a TPM 1.2, as `manager.attesting` asks for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
-from hwtpm.errors import TpmError
 from hwtpm.tpm12.requests.context import FlushSpecific
 from hwtpm.tpm12.requests.endorsement import OwnerReadInternalPub
 from hwtpm.tpm12.requests.identity import ActivateIdentity, MakeIdentity
 from hwtpm.tpm12.requests.integrity import Extend, PcrRead, PCRReset
 from hwtpm.tpm12.requests.integrity import Quote as QuotePcrs
-from hwtpm.tpm12.requests.nv import NVDefineSpace, NVReadValueAuth, NVWriteValueAuth
 from hwtpm.tpm12.requests.storage import LoadKey2
-from hwtpm.tpm12.types.codes import TPM_BAD_PARAM_SIZE, TPM_BADINDEX
 from hwtpm.tpm12.types.constants import (
     TPM_ALG_RSA,
     TPM_AUTH_ALWAYS,
@@ -24,22 +20,16 @@ from hwtpm.tpm12.types.constants import (
     TPM_KH_EK,
     TPM_KH_OWNER,
     TPM_KH_SRK,
-    TPM_NV_PER_AUTHREAD,
-    TPM_NV_PER_AUTHWRITE,
     TPM_RT_KEY,
     TPM_SS_RSASSAPKCS1v15_SHA1,
 )
 from hwtpm.tpm12.types.key import STRUCT_VER_1_1, TPM_KEY, TPM_KEY_PARMS, TPM_RSA_KEY_PARMS
-from hwtpm.tpm12.types.nv import TPM_NV_ATTRIBUTES, TPM_NV_DATA_PUBLIC
-from hwtpm.tpm12.types.pcr import TPM_LOC_ALL, TPM_PCR_INFO_SHORT, TPM_PCR_SELECTION
+from hwtpm.tpm12.types.pcr import TPM_PCR_SELECTION
 from hwtpm.wire import decode, encode
 from manager import sealing12
 from manager.attesting import QUOTE_PCRS, Aik, NewAik, Quote
 from manager.cfglist import selected
 from manager.sealing12 import Conversation12, once
-
-_NO_PCRS: Final = TPM_PCR_INFO_SHORT(TPM_PCR_SELECTION(bytes(3)), TPM_LOC_ALL, bytes(20))
-_SPECIAL: Final = (0, 0xFFFFFFFF)  # What is written to these locks NV memory (Part 2, 19.1).
 
 
 class Attester12(Conversation12):
@@ -87,31 +77,6 @@ class Attester12(Conversation12):
         for number, given in digests.items():
             for digest in given:
                 self._client.run(Extend(number, digest))
-
-    def define_area(self, index: int, size: int, auth: bytes) -> None:
-        """There is a new NV area; TPM_BADINDEX for the numbers that lock NV memory."""
-        if index in _SPECIAL:
-            raise TpmError(TPM_BADINDEX)
-        owner = once(self._inside.osap(TPM_ET_OWNER, TPM_KH_OWNER, self._secrets.owner))
-        public = TPM_NV_DATA_PUBLIC(index, _NO_PCRS, _NO_PCRS, TPM_NV_ATTRIBUTES(
-            TPM_NV_PER_AUTHREAD | TPM_NV_PER_AUTHWRITE), 0, 0, 0, size)
-        try:
-            self._inside.run(NVDefineSpace(public, owner.encrypt(auth)), owner)
-        except TpmError as error:
-            # An area of no octets can be defined no more than one can be deleted that is not there.
-            if error.rc != TPM_BAD_PARAM_SIZE or size:
-                raise
-            raise TpmError(TPM_BADINDEX) from None
-
-    def write_area(self, index: int, offset: int, auth: bytes, data: bytes) -> None:
-        """The area has the data."""
-        if index in _SPECIAL:
-            raise TpmError(TPM_BADINDEX)
-        self._inside.run(NVWriteValueAuth(index, offset, data), once(self._inside.oiap(auth)))
-
-    def read_area(self, index: int, offset: int, auth: bytes, size: int) -> bytes:
-        """Return the data of the area."""
-        return self._inside.run(NVReadValueAuth(index, offset, size), once(self._inside.oiap(auth))).data
 
     @contextmanager
     def _loaded(self, blob: bytes) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Identity keys, quotes and NV areas of a TPM 2.0, as `manager.attesting` asks for them.
+"""Identity keys and quotes of a TPM 2.0, as `manager.attesting` asks for them.
 
 An identity key is a restricted RSA 2048 key below the storage key that signs with RSASSA and SHA-256.  It
 certifies its own creation, as a TPM 1.2's signs its TPM_IDENTITY_CONTENTS; the endorsement key, for which
@@ -17,7 +17,6 @@ from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.tpm2.requests.attestation import CertifyCreation
 from hwtpm.tpm2.requests.attestation import Quote as QuotePcrs
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary
-from hwtpm.tpm2.requests.nv import NVDefineSpace, NVRead, NVReadPublic, NVUndefineSpace, NVWrite
 from hwtpm.tpm2.requests.object import ActivateCredential, Create, Load
 from hwtpm.tpm2.requests.pcr import PCRExtend, PCRRead, PCRReset
 from hwtpm.tpm2.requests.policy import PolicySecret
@@ -31,9 +30,6 @@ from hwtpm.tpm2.types.algorithms import (
     TPMT_SYM_DEF_OBJECT,
 )
 from hwtpm.tpm2.types.attributes import (
-    TPMA_NV_AUTHREAD,
-    TPMA_NV_AUTHWRITE,
-    TPMA_NV_NO_DA,
     TPMA_OBJECT_ADMINWITHPOLICY,
     TPMA_OBJECT_DECRYPT,
     TPMA_OBJECT_FIXEDPARENT,
@@ -64,8 +60,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_RC_VALUE,
     TPM_SE_POLICY,
 )
-from hwtpm.tpm2.types.handles import TPM_RH_ENDORSEMENT, TPM_RH_OWNER
-from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
+from hwtpm.tpm2.types.handles import TPM_RH_ENDORSEMENT
 from hwtpm.tpm2.types.objects import TPMS_RSA_PARMS, TPMT_PUBLIC
 from hwtpm.tpm2.types.structures import TPMS_ATTEST, TPMS_PCR_SELECTION, TPMS_QUOTE_INFO, TPMT_HA
 from hwtpm.tpm12.types.codes import (
@@ -83,8 +78,6 @@ from manager.requests import IdentityKey20
 from manager.sealing20 import Sealer, base_code
 
 _FIXED: Final = TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN
-_AREA_ATTRIBUTES: Final = TPMA_NV_AUTHWRITE | TPMA_NV_AUTHREAD | TPMA_NV_NO_DA
-_CHUNK: Final = 512  # octets of an NV area that travel at once: every TPM has a buffer for that
 _ATTEMPTS: Final = 4  # to read the PCRs that were quoted before somebody extends one of them
 
 _NONE: Final = TPMT_SYM_DEF_OBJECT(TPM_ALG_NULL)
@@ -195,36 +188,6 @@ class Attester20(Sealer):
         for number, given in digests.items():
             for digest in given:
                 self._client.run(PCRExtend(number, [TPMT_HA(TPM_ALG_SHA256, digest)]), Password())
-
-    def define_area(self, index: int, size: int, auth: bytes) -> None:
-        """There is a new NV area full of 0xFF, as a TPM 1.2 makes it; one that was there is gone."""
-        owner = Password(self._secrets.owner)
-        try:
-            self._client.run(NVUndefineSpace(TPM_RH_OWNER, index), owner)
-        except TpmError as error:
-            if base_code(error) != TPM_RC_HANDLE or not size:
-                raise
-        if size:
-            public = TPMS_NV_PUBLIC(index, TPM_ALG_SHA256, _AREA_ATTRIBUTES, b"", size)
-            session = self._secured(TPMA_SESSION_DECRYPT, self._secrets.owner)
-            self._client.run(NVDefineSpace(TPM_RH_OWNER, auth, public), session)
-            self.write_area(index, 0, auth, b"\xff" * size)
-
-    def write_area(self, index: int, offset: int, auth: bytes, data: bytes) -> None:
-        """The area has the data."""
-        for at in range(0, len(data), _CHUNK):
-            # Its name says whether it was written before.
-            self._client.names[index] = self._client.run(NVReadPublic(index)).nv_name
-            self._client.run(NVWrite(index, index, data[at : at + _CHUNK], offset + at),
-                             self._secured(TPMA_SESSION_DECRYPT, auth))
-
-    def read_area(self, index: int, offset: int, auth: bytes, size: int) -> bytes:
-        """Return the data of the area."""
-        self._client.names[index] = self._client.run(NVReadPublic(index)).nv_name
-        return b"".join(
-            self._client.run(NVRead(index, index, min(_CHUNK, size - at), offset + at),
-                             self._secured(TPMA_SESSION_ENCRYPT, auth)).data
-            for at in range(0, size, _CHUNK))
 
     @contextmanager
     def _key_loaded(self, blob: bytes) -> Iterator[int]:

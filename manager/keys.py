@@ -91,7 +91,7 @@ class RootKeys:
         self.mask = mask
         store = _STORE.pack(identity.store, identity.counter)
         self.counter_auth = _derive(root, b"counter", store)
-        self.mask_auth = _derive(root, b"mask", store)
+        self.mask_auth = _derive(root, b"mask", store)[:20]  # as much as a TPM 1.2 takes
         self._identity = _IDENTITY.pack(*identity)
         self._root = _derive(root, b"root", self._identity, mask)
         self._fingerprint = _derive(self._root, b"row digest")

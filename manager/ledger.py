@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hwtpm.crypto.errors import AuthenticationFailed
@@ -41,18 +41,21 @@ class Ledger:
     """The store at *path* and *chip*, in step; `book` is what the store holds.  Not safe for two threads.
 
     The parameters and what is raised are as `manager.manager.Manager` says.  It has only read before
-    `release`, which is called once.
+    `release`, which is called once.  `accepted` has a line for each roll-back that was accepted.
     """
 
     def __init__(self, path: Path, chip: SealingChip, entropy: Callable[[int], bytes], pcrs: bytes,
-                 now: Callable[[], int], interval: int, scratch: Path | None) -> None:
+                 now: Callable[[], int], interval: int, scratch: Path | None, accept_rollback: bool) -> None:
         self.new = False
+        self.accepted: list[str] = []
         self.store: Store
         self.book: Book
         self.root: RootKeys
         self._path, self._chip, self._entropy, self._pcrs = path, chip, entropy, pcrs
         self._epoch = 0
         self._old = False  # The store has format 1.
+        self._accepting = accept_rollback
+        self._recounts = False  # The chip has counted less than the store has seen.
         self._in_doubt = False  # What the store and the chip hold has to be read before they are used again.
         self._burn = False  # A commit failed; what it wrote must never count as the next epoch.
         self._now, self._interval = now, interval
@@ -72,9 +75,21 @@ class Ledger:
                 elif self._old:
                     self.store.upgrade(self._identity, self._mark(), self.book.rows)
                     self._uncounted = True
+                self._accept()
             except BaseException:
                 self.store.close()
                 raise
+
+    def _accept(self) -> None:
+        """What was found to be old and accepted is the newest now."""
+        self._accepting = False
+        for told in self.accepted:
+            log.warning("%s: accepted by the administrator: %s", self._path, told)
+        if self.accepted:
+            change = self._change(self._epoch + 1)
+            # If the chip counts again what it has counted before, copies from then would pass.
+            change.destroys = self._recounts
+            self.commit(change)
 
     def settle(self) -> None:
         """Memory, store and chip agree; a save that failed half-way has succeeded or never was."""
@@ -92,7 +107,9 @@ class Ledger:
 
     def commit(self, change: Change) -> None:
         """*change* is durable, and counted as it was begun to be."""
-        if change.epoch > self._epoch:
+        if change.destroys:
+            self._replace_mask(change)
+        elif change.epoch > self._epoch:
             self._advance(change.changes)
         else:
             self._commit(change.epoch, change.changes)
@@ -144,7 +161,7 @@ class Ledger:
             if store.old:
                 self._old = True
                 self._migrate(store, seals[0])
-                self._agree(chip)
+                self._agree(chip.counter(identity.counter, self.root.counter_auth))
             else:
                 self._reconcile(chip, store)
 
@@ -175,16 +192,20 @@ class Ledger:
         identity = self.store.identity()
         if identity is None:
             identity = Identity(self._entropy(16), self._chip.new_counter(), 0)
+            identity = identity._replace(mask=self._new_area(identity))
             self.store.begin(identity)
         else:
-            if self.store.old:
+            if not identity.mask:
+                identity = identity._replace(mask=self._new_area(identity))
                 self.store.begin(identity)
             if self._chip.has_counter(identity.counter):
                 # A first use that was cut short has defined it; no other store has this number.
                 self._chip.undefine_counter(identity.counter)
         self._identity = identity
-        self.root = RootKeys(self._entropy(KEY_SIZE), b"", identity)
+        self.root = RootKeys(self._entropy(KEY_SIZE), self._entropy(KEY_SIZE), identity)
         sealed = chip.seal(self.root.sealed, chip.platform(self._pcrs))
+        chip.define_area(identity.mask, KEY_SIZE, self.root.mask_auth)
+        chip.write_area(identity.mask, 0, self.root.mask_auth, self.root.mask)
         self._chip.define_counter(identity.counter, self.root.counter_auth)
         self._epoch = chip.counter(identity.counter, self.root.counter_auth)
         self.book = self._first_book(sealed)
@@ -193,25 +214,76 @@ class Ledger:
     def _reconcile(self, chip: Conversation, store: Store) -> None:
         """*store* has been read and believed, and its epoch is the chip's count."""
         mark, rows = store.read()
-        try:
-            self.book = believed(self.root, mark, rows, self._unseal)
-        except AuthenticationFailed:
-            raise StateError("damaged: its mark cannot be decrypted; put the newest copy back") from None
-        self._epoch = mark.epoch
-        self._agree(chip)
+        self._epoch, count = mark.epoch, chip.counter(self._identity.counter, self.root.counter_auth)
+        book = self._replaced(chip, count, mark, rows)
+        if book is None:
+            try:
+                book = believed(self._present_keys(chip), mark, rows, self._unseal, self._rolled_back)
+            except AuthenticationFailed:
+                raise StateError(_not_ours(mark.epoch, count)) from None
+        self.book, self.root = book, book.keys
+        self._agree(count)
         self._in_doubt = False
 
-    def _agree(self, chip: Conversation) -> None:
-        """The chip's count is the store's epoch."""
-        count = chip.counter(self._identity.counter, self.root.counter_auth)
+    def _present_keys(self, chip: Conversation) -> RootKeys:
+        """Return the root keys under the mask that the chip has now."""
+        number = self._identity.mask
+        if not number:
+            return self._unmasked()
+        try:
+            mask = chip.read_area(number, 0, self.root.mask_auth, KEY_SIZE)
+        except TpmError:
+            if self._chip.has_area(number):
+                raise
+            raise StateError(f"the chip has no key mask at NV index 0x{number:08x}; put the chip's NV back "
+                             f"that belongs to this store") from None
+        return RootKeys(self.root.sealed, mask, self._identity)
+
+    def _unmasked(self) -> RootKeys:
+        """Return the root keys of a store that was one of format 1, until a first key is destroyed."""
+        return RootKeys(self.root.sealed, b"", self._identity._replace(mask=0))
+
+    def _replaced(self, chip: Conversation, count: int, mark: Mark, rows: Rows) -> Book | None:
+        """Return the book under the key mask that was about to replace the chip's, which it has done now.
+
+        None if none was.
+        """
+        if not mark.next or mark.epoch != count + 1:
+            return None
+        following: RootKeys | None = None
+        # The chip has the mask before, a first one that is not written yet, or no mask.
+        for keys in self._present_keys, lambda chip: self._unmasked():
+            with suppress(AuthenticationFailed, StateError, TpmError):
+                following = RootKeys(self.root.sealed, keys(chip).decrypt_mask(mark), self._identity)
+                break
+        if following is None:
+            return None
+        try:
+            book = believed(following, mark, rows, self._unseal, self._rolled_back)
+        except AuthenticationFailed:
+            return None
+        self._write_mask(chip, following)
+        return book
+
+    def _agree(self, count: int) -> None:
+        """The chip's *count* is the store's epoch."""
         if self._epoch == count + 1:
             self._chip.increment(self._identity.counter, self.root.counter_auth)
         elif self._epoch < count:
-            raise StateError(f"an old copy of the store was put back: it is at save {self._epoch}, the chip "
-                             f"has counted {count}; put the newest copy back")
+            self._rolled_back(f"an old copy of the store was put back: it is at save {self._epoch}, the chip "
+                              f"has counted {count}; put the newest copy back")
         elif self._epoch > count:
-            raise StateError(f"an old copy of the chip's NV was put back: it has counted {count}, the store "
-                             f"is at save {self._epoch}; put the chip's newest NV back")
+            self._rolled_back(f"an old copy of the chip's NV was put back: it has counted {count}, the store "
+                              f"is at save {self._epoch}; put the chip's newest NV back")
+            self._recounts = True
+        if self.accepted:
+            self._epoch = count
+
+    def _rolled_back(self, told: str) -> None:
+        """*told* says what was put back; StateError with it, unless the administrator accepts that."""
+        if not self._accepting:
+            raise StateError(told)
+        self.accepted.append(told)
 
     def _unseal(self, seals: Sequence[SealedKey]) -> bytes:
         with self._chip.conversation(self._parent) as chip:
@@ -220,9 +292,49 @@ class Ledger:
     def _change(self, epoch: int) -> Change:
         return Change(self.book, epoch, lambda: self._chip.conversation(self._parent), self._entropy)
 
+    def _replace_mask(self, change: Change) -> None:
+        """*change* is durable and counted, and no older copy of the store can be opened any more.
+
+        The store has it first, and the new mask under the old root key; then the chip has the mask.  In
+        between, the next start completes it.
+        """
+        identity = self._identity
+        if not identity.mask:
+            identity = identity._replace(mask=self._new_area(identity))
+        keys = RootKeys(self.root.sealed, self._entropy(KEY_SIZE), identity)
+        changes = change.under(keys)
+        rows = self.book.rows.copy()
+        rows.apply(changes)
+        mark = keys.mark(change.epoch, keys.digest_of(rows), nonce(self._entropy),
+                         self.root.encrypt_mask(keys.mask, change.epoch, nonce(self._entropy)))
+        self._identity = identity
+        self._store(mark, changes, identity)
+        with self._chip.conversation(self._parent) as chip:
+            self._write_mask(chip, keys)
+        self.book.replace(keys, rows, keys.digest_of(rows))
+        self.root = keys
+        self._count_it()
+
+    def _new_area(self, identity: Identity) -> int:
+        """Return a number for the key mask's NV area."""
+        while True:
+            number = self._chip.new_area()
+            if number != identity.counter:  # which may not be defined yet
+                return number
+
+    def _write_mask(self, chip: Conversation, keys: RootKeys) -> None:
+        """The chip's key mask is that of *keys*."""
+        number = self._identity.mask
+        if not self._chip.has_area(number):
+            chip.define_area(number, KEY_SIZE, keys.mask_auth)
+        chip.write_area(number, 0, keys.mask_auth, keys.mask)
+
     def _advance(self, changes: Changes) -> None:
         """The next epoch, with *changes*, is durable, and counted by the chip."""
         self._commit(self._epoch + 1, changes)
+        self._count_it()
+
+    def _count_it(self) -> None:
         self._chip.increment(self._identity.counter, self.root.counter_auth)
         self._in_doubt = self._burn = self._uncounted = False
         self._counted = self._now()
@@ -230,20 +342,31 @@ class Ledger:
     def _commit(self, epoch: int, changes: Changes) -> None:
         """*epoch*, with *changes*, is durable; in doubt until the caller knows."""
         digest = self.root.with_changes(self.book.digest, self.book.rows, changes)
-        mark = self.root.mark(epoch, digest, nonce(self._entropy))
+        self._store(self.root.mark(epoch, digest, nonce(self._entropy)), changes)
+        self.book.apply(changes, digest)
+
+    def _store(self, mark: Mark, changes: Changes, identity: Identity | None = None) -> None:
         self._in_doubt = True
         try:
-            self.store.commit(mark, changes)
+            self.store.commit(mark, changes, identity)
         except BaseException:
             # What a failed commit wrote may be complete in somebody's copy of the WAL.  An empty epoch in its
             # place makes that copy an old one.
             self._burn = True
             raise
-        self._epoch = epoch
-        self.book.apply(changes, digest)
+        self._epoch = mark.epoch
 
     def _mark(self) -> Mark:
         return self.root.mark(self._epoch, self.book.digest, nonce(self._entropy))
+
+
+def _not_ours(epoch: int, count: int) -> str:
+    """Return what to say of a store whose mark does not belong to the root key under the chip's mask."""
+    if epoch < count:
+        return (f"an old copy of the store was put back, from save {epoch} of {count}, and the key that "
+                f"opens it has been destroyed since, so it cannot be accepted; put the newest copy back")
+    return ("damaged, or an old copy of the chip's NV was put back: its mark cannot be decrypted; put the "
+            "newest copies back")
 
 
 def unsealed(chip: Conversation, seals: Sequence[SealedKey]) -> bytes:

@@ -31,18 +31,23 @@ class Manager:
     refused once it is that old.  With an interval of zero every save is counted.
 
     A vTPM that saves for the first time is one more in the first group, unless *auto_create* is false.
+
+    With *accept_rollback*, old copies of the store, of its rows or of the chip's NV are not refused but
+    taken, if they can be opened still; `accepted` says which, and the log.  It is valid with `release`.
     """
 
     def __init__(self, store_path: Path, chip: SealingChip, entropy: Callable[[int], bytes],
                  pcrs: bytes = DEFAULT_PCRS, *, now: Callable[[], int] = lambda: 0,
                  interval: int = 0, held: bool = False, scratch: Path | None = None,
-                 auto_create: bool = True) -> None:
+                 auto_create: bool = True, accept_rollback: bool = False) -> None:
         self.saves = 0  # that are durable
         self._held = True
         self._auto_create = auto_create
         self._lock = Lock()
-        self._ledger = Ledger(store_path, chip, entropy, pcrs, now, interval, scratch)
+        self._ledger = Ledger(store_path, chip, entropy, pcrs, now, interval, scratch,
+                              accept_rollback)
         self.new = self._ledger.new
+        self.accepted: list[str] = self._ledger.accepted
         if not held:
             self.release()
 

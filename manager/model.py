@@ -163,6 +163,12 @@ class Rows:
         self.groups: dict[int, GroupRow] = {}
         self.vtpms: dict[UUID, VtpmRow] = {}
 
+    def copy(self) -> Rows:
+        """Return the same rows once more."""
+        rows = Rows()
+        rows.seals, rows.groups, rows.vtpms = dict(self.seals), dict(self.groups), dict(self.vtpms)
+        return rows
+
     def items(self) -> Iterator[tuple[int, AnyRow]]:
         """Give each row with its place."""
         for (owner, position), key in self.seals.items():

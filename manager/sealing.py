@@ -42,6 +42,15 @@ class Conversation(Protocol):
     def counter(self, number: int, auth: bytes) -> int:
         """Return the value of the counter *number*, authenticated; StateError without one."""
 
+    def define_area(self, index: int, size: int, auth: bytes) -> None:
+        """There is a new NV area that *auth* reads and writes, full of 0xFF; with a size of zero, none."""
+
+    def write_area(self, index: int, offset: int, auth: bytes, data: bytes) -> None:
+        """The area has the data."""
+
+    def read_area(self, index: int, offset: int, auth: bytes, size: int) -> bytes:
+        """Return the data of the area."""
+
 
 class SealingChip(Protocol):
     """A chip.  Counters have numbers of 32 bits, which the manager keeps, and a secret of their own."""
@@ -55,6 +64,12 @@ class SealingChip(Protocol):
 
     def new_counter(self) -> int:
         """Return a number that no counter has."""
+
+    def new_area(self) -> int:
+        """Return a number that no NV area has."""
+
+    def has_area(self, number: int) -> bool:
+        """Tell whether there is an NV area *number*."""
 
     def has_counter(self, number: int) -> bool:
         """Tell whether there is a counter *number*."""

@@ -19,16 +19,20 @@ from hwtpm.crypto import hashes, ids
 from hwtpm.crypto.errors import CryptoError
 from hwtpm.crypto.rsa import RsaPublic
 from hwtpm.errors import ProtocolError, StateError, TpmError
+from hwtpm.tpm12.requests.capability import GetCapability
 from hwtpm.tpm12.requests.context import FlushSpecific
 from hwtpm.tpm12.requests.counter import CreateCounter, IncrementCounter, ReadCounter, ReleaseCounterOwner
 from hwtpm.tpm12.requests.endorsement import OwnerReadInternalPub, ReadPubek
 from hwtpm.tpm12.requests.integrity import PcrRead
+from hwtpm.tpm12.requests.nv import NVDefineSpace, NVReadValueAuth, NVWriteValueAuth
 from hwtpm.tpm12.requests.ownership import TakeOwnership
 from hwtpm.tpm12.requests.storage import Seal, Unseal
 from hwtpm.tpm12.types.codes import (
     TPM_AUTHFAIL,
     TPM_BAD_COUNTER,
     TPM_BAD_LOCALITY,
+    TPM_BAD_PARAM_SIZE,
+    TPM_BADINDEX,
     TPM_DEACTIVATED,
     TPM_DISABLED,
     TPM_NO_ENDORSEMENT,
@@ -39,6 +43,7 @@ from hwtpm.tpm12.types.constants import (
     TPM_ALG_AES128,
     TPM_ALG_RSA,
     TPM_AUTH_ALWAYS,
+    TPM_CAP_NV_LIST,
     TPM_ES_RSAESOAEP_SHA1_MGF1,
     TPM_ES_SYM_CTR,
     TPM_ET_KEYHANDLE,
@@ -46,6 +51,8 @@ from hwtpm.tpm12.types.constants import (
     TPM_KEY_STORAGE,
     TPM_KH_OWNER,
     TPM_KH_SRK,
+    TPM_NV_PER_AUTHREAD,
+    TPM_NV_PER_AUTHWRITE,
     TPM_PID_OWNER,
     TPM_RT_AUTH,
     TPM_RT_TRANS,
@@ -53,7 +60,13 @@ from hwtpm.tpm12.types.constants import (
     TPM_TRANSPORT_ENCRYPT,
 )
 from hwtpm.tpm12.types.key import TPM_KEY, TPM_KEY_PARMS, TPM_PUBKEY, TPM_RSA_KEY_PARMS
-from hwtpm.tpm12.types.pcr import TPM_PCR_INFO_LONG, TPM_PCR_SELECTION
+from hwtpm.tpm12.types.nv import TPM_NV_ATTRIBUTES, TPM_NV_DATA_PUBLIC
+from hwtpm.tpm12.types.pcr import (
+    TPM_LOC_ALL,
+    TPM_PCR_INFO_LONG,
+    TPM_PCR_INFO_SHORT,
+    TPM_PCR_SELECTION,
+)
 from hwtpm.tpm12.types.storage import TPM_STORED_DATA
 from hwtpm.tpm12.types.transport import TPM_TRANSPORT_AUTH, TPM_TRANSPORT_PUBLIC
 from hwtpm.wire import decode, encode
@@ -67,6 +80,10 @@ _ENCRYPTING: Final = TPM_TRANSPORT_PUBLIC(TPM_TRANSPORT_ENCRYPT, TPM_ALG_AES128,
 _STRUCT_VER: Final = 0x0101  # a TPM_KEY begins with TPM_STRUCT_VER 1.1
 _ANOTHER: Final = ("the root key is sealed to another chip, or this chip was cleared; put the chip's NV back "
                    "that belongs to this store")
+_NO_PCRS: Final = TPM_PCR_INFO_SHORT(TPM_PCR_SELECTION(bytes(3)), TPM_LOC_ALL, bytes(20))
+_SPECIAL: Final = (0, 0xFFFFFFFF)  # What is written to these locks NV memory (Part 2, 19.1).
+_AREA_FIRST: Final = 0x00040000
+"""The NV areas for servers, of which the manager takes one (Part 2, 19.1)."""
 _COUNTERS: Final = 16  # more than any chip has
 
 
@@ -153,6 +170,31 @@ class Conversation12:
                              f"belongs to this store")
         return found[1]
 
+    def define_area(self, index: int, size: int, auth: bytes) -> None:
+        """There is a new NV area; TPM_BADINDEX for the numbers that lock NV memory."""
+        if index in _SPECIAL:
+            raise TpmError(TPM_BADINDEX)
+        owner = once(self._inside.osap(TPM_ET_OWNER, TPM_KH_OWNER, self._secrets.owner))
+        public = TPM_NV_DATA_PUBLIC(index, _NO_PCRS, _NO_PCRS, TPM_NV_ATTRIBUTES(
+            TPM_NV_PER_AUTHREAD | TPM_NV_PER_AUTHWRITE), 0, 0, 0, size)
+        try:
+            self._inside.run(NVDefineSpace(public, owner.encrypt(auth)), owner)
+        except TpmError as error:
+            # An area of no octets can be defined no more than one can be deleted that is not there.
+            if error.rc != TPM_BAD_PARAM_SIZE or size:
+                raise
+            raise TpmError(TPM_BADINDEX) from None
+
+    def write_area(self, index: int, offset: int, auth: bytes, data: bytes) -> None:
+        """The area has the data."""
+        if index in _SPECIAL:
+            raise TpmError(TPM_BADINDEX)
+        self._inside.run(NVWriteValueAuth(index, offset, data), once(self._inside.oiap(auth)))
+
+    def read_area(self, index: int, offset: int, auth: bytes, size: int) -> bytes:
+        """Return the data of the area."""
+        return self._inside.run(NVReadValueAuth(index, offset, size), once(self._inside.oiap(auth))).data
+
     def _storage_root(self) -> TPM_PUBKEY:
         """Return the SRK's public part."""
         session = once(self._client.oiap(self._secrets.owner))
@@ -215,6 +257,19 @@ class Chip12:
             number = int.from_bytes(self._entropy(4), "big")
             if not self.has_counter(number):
                 return number
+
+    def new_area(self) -> int:
+        """Return a number that no NV area has."""
+        while True:
+            number = _AREA_FIRST + int.from_bytes(self._entropy(2), "big")
+            if not self.has_area(number):
+                return number
+
+    def has_area(self, number: int) -> bool:
+        """Tell whether there is an NV area with that number."""
+        asked = GetCapability(TPM_CAP_NV_LIST, b"")
+        found = self._client.run(asked).resp
+        return number.to_bytes(4, "big") in (found[at : at + 4] for at in range(0, len(found), 4))
 
     def has_counter(self, number: int) -> bool:
         """Tell whether there is a counter with that label."""

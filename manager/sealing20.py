@@ -20,7 +20,14 @@ from hwtpm.crypto.rsa import DEFAULT_EXPONENT, RsaPublic
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.tpm2.requests.context import FlushContext
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary
-from hwtpm.tpm2.requests.nv import NVDefineSpace, NVIncrement, NVRead, NVReadPublic, NVUndefineSpace
+from hwtpm.tpm2.requests.nv import (
+    NVDefineSpace,
+    NVIncrement,
+    NVRead,
+    NVReadPublic,
+    NVUndefineSpace,
+    NVWrite,
+)
 from hwtpm.tpm2.requests.object import Create, Load, ReadPublic, Unseal
 from hwtpm.tpm2.requests.pcr import PCRRead
 from hwtpm.tpm2.requests.policy import PolicyPCR
@@ -84,6 +91,8 @@ COUNTER_RANGE: Final = 0x00400000
 _COUNTER_SIZE: Final = 8
 _COUNTER_ATTRIBUTES: Final = (
     TPM_NT_COUNTER << TPMA_NV_TPM_NT_SHIFT | TPMA_NV_AUTHWRITE | TPMA_NV_AUTHREAD | TPMA_NV_NO_DA)
+_AREA_ATTRIBUTES: Final = TPMA_NV_AUTHWRITE | TPMA_NV_AUTHREAD | TPMA_NV_NO_DA
+_CHUNK: Final = 512  # octets of an NV area that travel at once: every TPM has a buffer for that
 _NAME_ALG: Final = TPM_ALG_SHA256.to_bytes(2, "big")
 
 
@@ -210,6 +219,36 @@ class Sealer:
                              f"that belongs to this store") from None
         return int.from_bytes(found, "big")
 
+    def define_area(self, index: int, size: int, auth: bytes) -> None:
+        """There is a new NV area full of 0xFF, as a TPM 1.2 makes it; one that was there is gone."""
+        owner = Password(self._secrets.owner)
+        try:
+            self._client.run(NVUndefineSpace(TPM_RH_OWNER, index), owner)
+        except TpmError as error:
+            if base_code(error) != TPM_RC_HANDLE or not size:
+                raise
+        if size:
+            public = TPMS_NV_PUBLIC(index, TPM_ALG_SHA256, _AREA_ATTRIBUTES, b"", size)
+            session = self._secured(TPMA_SESSION_DECRYPT, self._secrets.owner)
+            self._client.run(NVDefineSpace(TPM_RH_OWNER, auth, public), session)
+            self.write_area(index, 0, auth, b"\xff" * size)
+
+    def write_area(self, index: int, offset: int, auth: bytes, data: bytes) -> None:
+        """The area has the data."""
+        for at in range(0, len(data), _CHUNK):
+            # Its name says whether it was written before.
+            self._client.names[index] = self._client.run(NVReadPublic(index)).nv_name
+            self._client.run(NVWrite(index, index, data[at : at + _CHUNK], offset + at),
+                             self._secured(TPMA_SESSION_DECRYPT, auth))
+
+    def read_area(self, index: int, offset: int, auth: bytes, size: int) -> bytes:
+        """Return the data of the area."""
+        self._client.names[index] = self._client.run(NVReadPublic(index)).nv_name
+        return b"".join(
+            self._client.run(NVRead(index, index, min(_CHUNK, size - at), offset + at),
+                             self._secured(TPMA_SESSION_ENCRYPT, auth)).data
+            for at in range(0, size, _CHUNK))
+
     def _start(self) -> None:
         public = self._storage_key()
         self.name = _name(public)
@@ -299,6 +338,14 @@ class Chip20:
             index = COUNTER_FIRST + int.from_bytes(self._entropy(4), "big") % COUNTER_RANGE
             if not self.has_counter(index):
                 return index
+
+    def new_area(self) -> int:
+        """Return a free handle, as `new_counter` does."""
+        return self.new_counter()
+
+    def has_area(self, number: int) -> bool:
+        """Tell whether there is an NV Index with that handle."""
+        return self.has_counter(number)
 
     def has_counter(self, number: int) -> bool:
         """Tell whether there is an NV Index with that handle."""

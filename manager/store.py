@@ -152,9 +152,14 @@ class Store:
             rows[uuid] = _number(epoch), _octets(sealed)
         return Mark(_number(found[0]), _octets(found[1])), rows
 
-    def commit(self, mark: Mark, changes: Changes) -> None:
-        """*mark* is the store's mark, and the rows are as *changes* say, durably and all at once."""
+    def commit(self, mark: Mark, changes: Changes, identity: Identity | None = None) -> None:
+        """*mark* is the store's mark, and the rows are as *changes* say, durably and all at once.
+
+        The mask is that of *identity*, if that is given.
+        """
         with self._transaction():
+            if identity is not None:
+                self._db.execute("UPDATE identity SET mask = ?", (identity.mask,))
             for place, row in changes.items():
                 self._put(place, row)
             self._db.execute("UPDATE mark SET epoch = ?, sealed = ?, next = ?", mark)

@@ -16,11 +16,13 @@ from hwtpm.family import family, response_code
 from hwtpm.tis.driver import Driver
 from hwtpm.tis.mmio import ModelWindow
 from hwtpm.tpm2.requests.capability import GetCapability
+from hwtpm.tpm2.requests.nv import NVReadPublic
+from hwtpm.tpm2.types.attributes import TPM_NT_COUNTER, TPMA_NV_TPM_NT_SHIFT
 from hwtpm.tpm2.types.constants import TPM_CAP_HANDLES
 from hwtpm.tpm12.requests.capability import GetCapability as GetCapability12
 from hwtpm.tpm12.requests.counter import ReadCounter
 from hwtpm.tpm12.requests.endorsement import CreateEndorsementKeyPair
-from hwtpm.tpm12.types.constants import TPM_CAP_HANDLE, TPM_RT_AUTH, TPM_RT_KEY, TPM_RT_TRANS
+from hwtpm.tpm12.types.constants import TPM_CAP_HANDLE, TPM_CAP_NV_LIST, TPM_RT_AUTH, TPM_RT_KEY, TPM_RT_TRANS
 from manager.attesting import AttestingChip
 from manager.identity12 import Chip12
 from manager.identity20 import Chip20
@@ -29,6 +31,7 @@ from tests.support.tpm12 import STORAGE_PARMS, SharedPrimes
 
 LOCALITY = 2
 _NV, _TRANSIENT, _LOADED_SESSIONS = 0x01000000, 0x80000000, 0x02000000
+_D_BIT = 0x10000000  # of an NV area that was made with the TPM (Part 2, 19.1)
 _COUNTERS = 8  # that a TPM 1.2 has, ours and swtpm's
 
 
@@ -101,7 +104,15 @@ class TestChip:
 
     def counters(self) -> list[int]:
         """Return the counters that the chip has."""
-        return self.handles(_NV)
+        return [handle for handle in self.handles(_NV) if self._is_counter(handle)]
+
+    def areas(self) -> list[int]:
+        """Return the other NV areas that the chip has."""
+        return [handle for handle in self.handles(_NV) if not self._is_counter(handle)]
+
+    def _is_counter(self, handle: int) -> bool:
+        attributes = self.client.run(NVReadPublic(handle)).nv_public.attributes
+        return attributes >> TPMA_NV_TPM_NT_SHIFT & 0xF == TPM_NT_COUNTER
 
     def nothing_is_loaded(self) -> None:
         """The chip has neither object nor session loaded."""
@@ -176,6 +187,12 @@ class TestChip12(TestChip):
                 self.client12.run(ReadCounter(handle))
                 found.append(handle)
         return found
+
+    def areas(self) -> list[int]:
+        """Return the NV areas that the chip has, but for those that it was made with."""
+        found = self.client12.run(GetCapability12(TPM_CAP_NV_LIST, b"")).resp
+        numbers = (int.from_bytes(found[at : at + 4], "big") for at in range(0, len(found), 4))
+        return [number for number in numbers if not number & _D_BIT]
 
     def nothing_is_loaded(self) -> None:
         """The chip has neither key nor session loaded."""

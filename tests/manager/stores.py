@@ -28,11 +28,11 @@ def kept(path: Path, chip: TestChip, *uuids: UUID) -> list[bytes | None]:
 
 def refused(path: Path, chip: TestChip, says: str) -> None:
     """Opening fails with one line that names the store, and neither store nor chip is the poorer."""
-    before, counters = path.read_bytes(), chip.counters()
+    before, counters, areas = path.read_bytes(), chip.counters(), chip.areas()
     with pytest.raises(StateError, match=says) as caught:
         manager(path, chip)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
-    assert chip.counters() == counters
+    assert (chip.counters(), chip.areas()) == (counters, areas)
     chip.nothing_is_loaded()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import shutil
@@ -21,6 +22,8 @@ from hwtpm.tpm2.requests.hierarchy import HierarchyChangeAuth
 from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from manager.model import ADMIN
 from manager.store import Store
+from tests.manager.chips import BrokenChip, OwnChip
+from tests.manager.stores import kept, manager
 
 STORED = json.loads((Path(__file__).resolve().parents[1] / "vectors" / "manager-1.json").read_text())
 GUESTS = {"20": ["tpm0"], "12": ["tpm0", "tpm1"]}
@@ -122,6 +125,60 @@ def test_a_migration_that_cannot_be_written_is_done_later(
             system.add_guest("tpm0").accept()
     assert version(state) == 1
     use(state, which)
+
+
+def test_its_chip_gets_a_key_mask_when_the_first_key_is_destroyed(state: Path, which: str) -> None:
+    with closing(System(state, chip=FAMILY[which])) as system:
+        system.add_guest("tpm0").accept()
+        (gone, *others) = system.manager.vtpms(0)
+        assert system.manager._ledger.root.mask == b""
+        with system.manager.change() as change:
+            change.remove_vtpm(gone)
+        assert len(system.manager._ledger.root.mask) == 32
+    with closing(System(state, chip=FAMILY[which])) as system:
+        assert system.manager.vtpms(0) == others
+        assert len(system.manager._ledger.root.mask) == 32
+
+
+@pytest.mark.parametrize("executed", [False, True], ids=["before", "after"])
+def test_its_first_removal_cut_short_at_any_command_is_whole_or_not_there(
+        tmp_path: Path, executed: bool) -> None:
+    """That is the first time that the chip has a mask."""
+    found = []
+    for n in itertools.count():
+        for name, packed in STORED["20"].items():
+            (tmp_path / str(n) / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / str(n) / name).write_bytes(zlib.decompress(base64.b85decode(packed)))
+        path = tmp_path / str(n) / "manager.db"
+        with closing(OwnChip(tmp_path / str(n) / "chip")) as own:
+            opened = manager(path, own)
+            (gone,) = opened.vtpms(0)
+            left = [n + executed]
+
+            def stop(code: int, left: list[int] = left) -> None:
+                if not left[0]:
+                    raise BrokenChip
+                left[0] -= 1
+
+            own.before = stop
+            try:
+                with opened.change() as change:
+                    change.remove_vtpm(gone)
+            except BrokenChip:
+                opened._ledger.store._db.close()
+            else:
+                opened.close()
+            own.mend()
+            own.power_cycle()
+            with closing(manager(path, own)) as again:
+                found.append(again.find(gone))
+                again.save_hash_key(gone, b"n" * 64)
+            assert kept(path, own, gone) == [b"n" * 64]
+            assert len(own.areas()) <= 1
+            if left[0]:
+                break
+    assert None in found
+    print(f"{n} commands, {found.count(None)} removals completed")
 
 
 def test_a_first_use_of_format_1_that_was_cut_short_is_done_again(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from hwtpm.tpm2.types.constants import (
 from hwtpm.tpm2.types.handles import TPM_RH_LOCKOUT, TPM_RH_OWNER
 from hwtpm.tpm2.types.structures import TPMT_HA
 from manager.manager import Manager
-from manager.model import Changes, Mark
+from manager.model import Changes, Identity, Mark
 from manager.protocol import Endpoint, load_hash_key, open_response, save_hash_key
 from manager.sealing20 import Chip20
 from manager.store import Store
@@ -436,7 +436,7 @@ def test_what_a_failed_commit_wrote_never_counts_as_the_next_epoch(path: Path, o
     with closing(manager(path, own)) as opened:
         real, written = opened._ledger.store.commit, []
 
-        def commit(mark: Mark, changes: Changes) -> None:
+        def commit(mark: Mark, changes: Changes, identity: Identity | None) -> None:
             written.append((mark, changes))
             raise StateError("SQLite: disk I/O error")
 
@@ -504,13 +504,15 @@ def test_a_first_use_cut_short_at_a_write_is_done_again(
 def test_a_handle_that_is_taken_is_left_alone(path: Path, own: OwnChip, tmp_path: Path) -> None:
     manager(tmp_path / "first.db", own).close()
     (taken,) = own.counters()
-    offered = [(taken - 0x01800000).to_bytes(4, "big"), (7).to_bytes(4, "big")]
+    (area,) = own.areas()
+    offered = [number.to_bytes(4, "big") for number in (taken - 0x01800000, 7, area - 0x01800000, 7, 8)]
 
     def entropy(size: int) -> bytes:
         return offered.pop(0) if size == 4 else os.urandom(size)
 
     Manager(path, Chip20(own.client, entropy), os.urandom).close()
     assert own.counters() == sorted([taken, 0x01800007])
+    assert own.areas() == sorted([area, 0x01800008])
     manager(tmp_path / "first.db", own).close()
 
 
