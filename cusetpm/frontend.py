@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from cusetpm.devices.cuse.device import CuseDevice, free_number
+from cusetpm.devices.cuse.device import CuseDevice
 from cusetpm.devices.files import Directory, Entry
 from cusetpm.devices.fusedir import FuseDirectory
+from cusetpm.devices.node import free_number
 from cusetpm.devices.session import AnyDevice, Device, SharedDevice
 from cusetpm.devices.swtpm.control import Control
+from cusetpm.devices.vtpmx.device import VtpmxDevice
 from cusetpm.rundir import RunDirectory
 from cusetpm.transport import Spaces, Transport
 
@@ -35,14 +37,16 @@ class FrontEnd(NamedTuple):
 @contextmanager
 def choose(
     kind: str, transport: Transport, spaces: Spaces | None, control: Control, home: RunDirectory,
-    socket_path: str, sys: Callable[[], Mapping[str, Entry]],
+    socket_path: str, sys: Callable[[], Mapping[str, Entry]], accept: Callable[[], None],
 ) -> Iterator[FrontEnd]:
     """Serve *transport* by front end *kind* ("auto" takes the first of cuse, fuse, socket that works).
 
     With *spaces*, there is a device of the resource manager beside it.  A character device has ioctls for
     *control*.  A FUSE directory is mounted at dev in *home*; what *sys* returns is in its sys.  *socket_path*
-    is where the raw socket is served already, which is all that "socket" needs.
-    Raises OSError when the kind asked for cannot be had.
+    is where the raw socket is served already, which is all that "socket" needs.  "vtpmx" is a chip of the
+    kernel's, which brings its own resource manager and sends the first commands itself: *accept* is called
+    before.
+    Raises OSError when the kind asked for cannot be had, and what *accept* raises.
     """
     devices: dict[str, AnyDevice] = {"tpm": Device(transport)}
     if spaces is not None:
@@ -56,6 +60,8 @@ def choose(
             try:
                 if candidate == "cuse":
                     paths = _cuse(stack, devices, control, home)
+                elif candidate == "vtpmx":
+                    paths = _vtpmx(stack, control, home, accept)
                 else:
                     paths = _fuse(stack, devices, home, sys())
             except OSError as error:
@@ -94,6 +100,17 @@ def _fuse(
     served.start()
     stack.callback(served.stop)
     return {name: os.path.join(served.shown, file) for name, file in {**files, "sys": "sys"}.items()}
+
+
+def _vtpmx(
+    stack: ExitStack, control: Control, home: RunDirectory, accept: Callable[[], None]
+) -> dict[str, str]:
+    served = VtpmxDevice(control, home.note_node)
+    stack.callback(served.stop)
+    served.create()
+    accept()
+    served.start()
+    return {**served.paths, "sys": "/sys"}
 
 
 def _why(taken: str, refused: list[str]) -> str:

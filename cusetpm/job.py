@@ -35,8 +35,8 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         tcsd: bool = False, bare: bool = False) -> int:
     """Return the exit status of *command*, which had a TPM while it ran; nothing of it is left behind.
 
-    *front_end* is "auto", "cuse", "fuse" or "socket"; *startup* "clear", "state" or "none"; *tpm* the
-    family, "2.0" or "1.2", and *chip* that of the chip that guards its state; *tcsd* says that a TPM 1.2
+    *front_end* is "auto", "cuse", "fuse", "socket" or "vtpmx"; *startup* "clear", "state" or "none"; *tpm*
+    the family, "2.0" or "1.2", and *chip* that of the chip that guards its state; *tcsd* says that a TPM 1.2
     gets a tcsd, *bare* that a new one is as `Guest` says.  With *private_dev*, COMMAND finds the devices as
     /dev/tpm0 and /dev/tpmrm0 where the system allows it.  Raises CannotExecute, StateError and ProtocolError,
     one line for people, when there can be no TPM, and OSError for everything else that the system refuses.
@@ -69,7 +69,7 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         look = device.execute if device.manager is None else device.manager.open().execute
         sys = partial(sysfs.tree, look, device.family, device.abort, *lists.values())
         served = stack.enter_context(choose(front_end, located, device.manager, control, home,
-                                            socket.path, sys))
+                                            socket.path, sys, device.accept))
         log.info("front end: %s", served.why)
         # What start-up made stays for good; collections need not look at it again.
         gc.freeze()

@@ -1,9 +1,10 @@
-"""Mounts of our FUSE directories, also those whose process is gone."""
+"""What is mounted: our FUSE directories, also those whose process is gone, and what is at a place."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from typing import Final
 
 NAME: Final = "cusetpm"
@@ -19,15 +20,25 @@ def below(directory: str | os.PathLike[str]) -> list[str]:
     Nothing is asked of the mounts themselves: a dead one answers with errors, and one that hangs not at all.
     """
     prefix = os.fsencode(directory) + b"/"
-    found = []
+    return [os.fsdecode(point) for point, kind, name in _table()
+            if (kind, name) == (b"fuse", NAME.encode()) and point.startswith(prefix)]
+
+
+def kind(path: str | os.PathLike[str]) -> str:
+    """Return what kind of file system is mounted at *path*, an absolute path; "" if none is."""
+    # The last one covers those before.
+    return ([kind.decode() for point, kind, _ in _table() if point == os.fsencode(path)] or [""])[-1]
+
+
+def _table() -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Yield where each file system is mounted, its kind, and what it is called, in the order of mounting."""
     with open("/proc/self/mountinfo", "rb") as table:
         for line in table:
             mount, _, system = line.partition(b" - ")
             # Octal escapes stand for the characters that separate fields.
             point = _ESCAPED.sub(lambda escape: bytes([int(escape[1], 8)]), mount.split(b" ")[4])
-            if system.split(b" ")[:2] == [b"fuse", NAME.encode()] and point.startswith(prefix):
-                found.append(os.fsdecode(point))
-    return found
+            kind, name = system.split(b" ")[:2]
+            yield point, kind, name
 
 
 def unmount(path: str) -> None:

@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple, Protocol
 FAMILIES: Final = ("2.0", "1.2")
 
 _pack_plain = Struct(">HII").pack
+_pack_u8 = Struct(">HIIB").pack
+_pack_u32s = Struct(">HIIIII").pack
 _pack_u16 = Struct(">HIIH").pack
 
 
@@ -73,6 +75,7 @@ class Family(NamedTuple):
     failed: bytes  # the response of a TPM that cannot work at all
     unsaved: bytes  # the response to a command whose effect cannot be made durable
     startup: Mapping[str, bytes]  # the commands of firmware, by what they start: "clear", "state"
+    warm_up: tuple[bytes, ...]  # commands that change nothing and take long when they are the first of a kind
     shutdown: tuple[bytes, ...]  # the commands before power goes, the one that keeps most first
     not_started: int  # the code of a command before any Startup
     rc_name: Callable[[int], str]
@@ -99,6 +102,7 @@ def _family_20() -> Family:
     from hwtpm.tpm2.dispatch import error_response
     from hwtpm.tpm2.engine import Engine
     from hwtpm.tpm2.types import constants as c
+    from hwtpm.tpm2.types.base import NO
 
     def command(code: int, argument: int) -> bytes:
         return _pack_u16(c.TPM_ST_NO_SESSIONS, 12, code, argument)
@@ -107,6 +111,8 @@ def _family_20() -> Family:
         "2.0", Engine, error_response(c.TPM_RC_FAILURE), error_response(c.TPM_RC_NV_UNAVAILABLE),
         {"clear": command(c.TPM_CC_Startup, c.TPM_SU_CLEAR),
          "state": command(c.TPM_CC_Startup, c.TPM_SU_STATE)},
+        (_pack_u8(c.TPM_ST_NO_SESSIONS, 11, c.TPM_CC_SelfTest, NO),
+         _pack_u32s(c.TPM_ST_NO_SESSIONS, 22, c.TPM_CC_GetCapability, c.TPM_CAP_COMMANDS, c.TPM_CC_FIRST, 1)),
         (command(c.TPM_CC_Shutdown, c.TPM_SU_STATE), command(c.TPM_CC_Shutdown, c.TPM_SU_CLEAR)),
         c.TPM_RC_INITIALIZE, c.rc_name, {}, Engine.presence,
     )
@@ -117,7 +123,7 @@ def _family_12() -> Family:
     from hwtpm.tpm12.dispatch import error_response
     from hwtpm.tpm12.types import codes
     from hwtpm.tpm12.types import constants as c
-    from hwtpm.tpm12.types.ordinals import TPM_ORD_SaveState, TPM_ORD_Startup
+    from hwtpm.tpm12.types.ordinals import TPM_ORD_ContinueSelfTest, TPM_ORD_SaveState, TPM_ORD_Startup
 
     def startup(kind: int) -> bytes:
         return _pack_u16(c.TPM_TAG_RQU_COMMAND, 12, TPM_ORD_Startup, kind)
@@ -125,6 +131,7 @@ def _family_12() -> Family:
     return Family(
         "1.2", delivered, error_response(codes.TPM_FAIL), error_response(codes.TPM_FAIL),
         {"clear": startup(c.TPM_ST_CLEAR), "state": startup(c.TPM_ST_STATE)},
+        (_pack_plain(c.TPM_TAG_RQU_COMMAND, 10, TPM_ORD_ContinueSelfTest),),
         (_pack_plain(c.TPM_TAG_RQU_COMMAND, 10, TPM_ORD_SaveState),),
         codes.TPM_INVALID_POSTINIT, codes.rc_name, {"endorsement_key": False, "nv_locked": False}, None,
     )

@@ -45,6 +45,7 @@ def examine() -> Iterator[Finding]:
         yield Finding(package, True, metadata.version(package))
     yield _cuse()
     yield from _fuse()
+    yield _vtpmx()
     yield Finding("socket", True, "unix sockets work everywhere")
     for program, package, use in (
         ("tpm2_getrandom", "tpm2-tools", "the usual TPM 2.0 tools"),
@@ -71,6 +72,17 @@ def _cuse() -> Finding:
     if not os.path.exists("/dev/cuse"):
         return Finding("CUSE", False, "no /dev/cuse in this kernel or container", "modprobe cuse")
     return Finding("CUSE", False, f"/dev/cuse: {refused}", "run as root")
+
+
+def _vtpmx() -> Finding:
+    from cusetpm.devices.vtpmx.device import VTPMX, require
+
+    try:
+        require()
+    except OSError as error:
+        mend = "run as root" if os.path.exists(VTPMX) else "modprobe tpm_vtpm_proxy"
+        return Finding("vtpm-proxy", False, f"{VTPMX}: {error.strerror}", mend)
+    return Finding("vtpm-proxy", True, f"{VTPMX} can be used: a chip of the kernel's own, if asked for")
 
 
 def _fuse() -> Iterator[Finding]:

@@ -32,10 +32,13 @@ class _Directory(click.Path):
               help="TPM family.")
 @click.option("--chip", type=click.Choice(["2.0", "1.2"]), show_default="2.0, or as the manager is set",
               help="Family of the hardware TPM that guards the TPM's state.")
-@click.option("--front-end", type=click.Choice(["auto", "cuse", "fuse", "socket"]), default="auto",
-              show_default=True, help="How COMMAND reaches the TPM; auto takes the best there is.")
+@click.option("--front-end", type=click.Choice(["auto", "cuse", "fuse", "socket", "vtpmx"]),
+              default="auto", show_default=True,
+              help="How COMMAND reaches the TPM; auto takes the first of cuse, fuse and socket that works.  "
+                   "vtpmx makes it a chip of the kernel's own, which IMA and trusted keys use, too.")
 @click.option("--startup", type=click.Choice(["clear", "state", "none"]), default="clear", show_default=True,
-              help="The TPM2_Startup that is sent first, as firmware would.")
+              help="The TPM2_Startup that is sent first, as firmware would.  After none, the kernel sends "
+                   "one to a chip of its own (vtpmx).")
 @click.option("--state-dir", type=_Directory(file_okay=False, readable=False, path_type=Path),
               help="Keep the TPM's state here; without it the TPM is gone with COMMAND.")
 @click.option("--seed", type=Hex("seed"), metavar="HEX",

@@ -22,7 +22,8 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
-from cusetpm.devices.cuse.device import CuseDevice, free_number  # noqa: E402
+from cusetpm.devices.cuse.device import CuseDevice  # noqa: E402
+from cusetpm.devices.node import free_number  # noqa: E402
 from cusetpm.devices.session import Device, SharedDevice  # noqa: E402
 from tests.conformance.fake_tpm import CREATE_PRIMARY, GET_RANDOM, FakeTpm, message  # noqa: E402
 from tests.support.managed import Managed  # noqa: E402

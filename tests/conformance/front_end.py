@@ -1,7 +1,7 @@
 """What every front end must do, checked from outside: `front_end.py KIND PATH`.
 
 KIND is "device" or "socket".  For the front end of a resource manager it is "managed" or "managed-socket",
-and the path of the TPM as it is follows.
+for that of Linux itself "linux-managed", and the path of the TPM as it is follows.
 
 A plain script with nothing but the standard library, so that it runs against a served file or socket
 from another process (a process that polls a file it serves itself can deadlock), in a virtual machine,
@@ -362,6 +362,21 @@ def many_have_it_open_at_once(path: str, raw: str) -> None:
 
 
 def each_has_objects_of_its_own(path: str, raw: str) -> None:
+    objects_of_its_own(path, 20)
+
+
+def each_has_three_objects_of_its_own(path: str, raw: str) -> None:
+    """What Linux gives an open file, which a fourth does not fit into."""
+    objects_of_its_own(path, 3)
+    with opener(path) as transact:
+        saved = transact(context_save(handle_of(transact(LONG))))
+        for _ in range(2):
+            handle_of(transact(context_load(saved)))
+        with raises(errno.ENOMEM):
+            transact(context_load(saved))
+
+
+def objects_of_its_own(path: str, number_of_objects: int) -> None:
     with opener(path) as first, opener(path) as second:
         name = handle_of(first(LONG))
         assert name == FIRST_NAME
@@ -369,10 +384,10 @@ def each_has_objects_of_its_own(path: str, raw: str) -> None:
         assert handles(second, 0x80000000) == []
         public = check_response(first(read_public(name)))
         saved = first(context_save(name))
-        for number in range(1, 20):
+        for number in range(1, number_of_objects):
             assert handle_of(first(context_load(saved))) == FIRST_NAME - number
         assert handle_of(second(context_load(saved))) == FIRST_NAME
-        for number in range(20):
+        for number in range(number_of_objects):
             assert first(read_public(FIRST_NAME - number)) == public
 
 
@@ -578,18 +593,21 @@ SOCKET: list[Callable[[str], None]] = [
 
 
 MANAGED: list[Callable[[str, str], None]] = [
-    each_has_objects_of_its_own,
     an_unknown_command_is_answered_by_the_manager,
     the_tpm_as_it_is_shows_nothing_of_it,
     closing_flushes_everything,
     a_saved_session_outlives_its_file,
     a_killed_client_leaves_nothing,
 ]
+MANAGED_FILE: list[Callable[..., None]] = [
+    *FILE, many_have_it_open_at_once, an_object_of_nobody_is_invalid, *MANAGED,
+]
 KINDS: dict[str, list[Callable[..., None]]] = {
     "device": [*DEVICE],
     "socket": [*SOCKET],
-    "managed": [*FILE, many_have_it_open_at_once, an_object_of_nobody_is_invalid, *MANAGED],
-    "managed-socket": [*SOCKET, an_object_of_nobody_is_answered, *MANAGED],
+    "managed": [*MANAGED_FILE, each_has_objects_of_its_own],
+    "linux-managed": [*MANAGED_FILE, each_has_three_objects_of_its_own],
+    "managed-socket": [*SOCKET, an_object_of_nobody_is_answered, each_has_objects_of_its_own, *MANAGED],
 }
 
 
@@ -611,6 +629,6 @@ def check_front_end(kind: str, path: str, raw: str) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) not in (3, 4) or sys.argv[1] not in KINDS:
-        sys.exit("usage: front_end.py device|socket|managed|managed-socket PATH [RAW-PATH]")
+        sys.exit(f"usage: front_end.py {'|'.join(KINDS)} PATH [RAW-PATH]")
     signal.alarm(10 * int(GIVE_UP_S))  # A front end that hangs is reported, not waited for.
     sys.exit(check_front_end(sys.argv[1], sys.argv[2], sys.argv[-1]))

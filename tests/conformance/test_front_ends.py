@@ -1,4 +1,4 @@
-"""Every front end behaves as Linux' TPM devices do.  CUSE is checked by the same script in a VM."""
+"""Every front end behaves as Linux' TPM devices do.  CUSE, and they themselves, are checked in a VM."""
 
 from __future__ import annotations
 
@@ -93,3 +93,12 @@ def test_the_cuse_device_is_a_tpm_device(run_in_vm: RunInVm) -> None:
     done = run_in_vm("python", "-W", "error", "tests/conformance/cuse_device.py")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("held: ") == 9
+
+
+@pytest.mark.vm
+@pytest.mark.slow
+def test_the_kernels_own_devices_are_what_the_others_are_held_to(run_in_vm: RunInVm) -> None:
+    """Those that it makes of a TPM of ours; and that TPM comes and goes as it should."""
+    done = run_in_vm("python", "-W", "error", "tests/conformance/vtpmx_device.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("held: ") == 8

@@ -39,6 +39,7 @@ def test_a_front_end_is_ok_exactly_if_run_can_use_it(before: list[str]) -> None:
     assert said["FUSE"].startswith("ok") == fuse
     assert said["CUSE"].startswith("ok") == cuse
     assert status == (0 if fuse or cuse else 1)
+    assert said["vtpm-proxy"].startswith("ok") == works("vtpmx", *before)
     assert said["socket"].startswith("ok")
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from cusetpm.devices import node
 from cusetpm.devices.cuse import device
-from cusetpm.devices.cuse.device import CuseDevice, free_number
+from cusetpm.devices.cuse.device import CuseDevice
 from cusetpm.devices.process import is_dying
 from cusetpm.devices.session import Device
 from tests.conformance.fake_tpm import FakeTpm
@@ -19,27 +20,11 @@ from tests.conformance.fake_tpm import FakeTpm
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Directories in place of those where the names of devices are."""
-    made = [tmp_path / name for name in ("dev", "cuse", "tpm", "misc")]
-    for directory in made[:-1]:  # The last one is missing, as /sys/class/cuse often is.
-        directory.mkdir()
-    monkeypatch.setattr(device, "_IN_USE", tuple(map(str, made)))
+    made = [tmp_path / "dev"]
+    made[0].mkdir()
+    monkeypatch.setattr(node, "_IN_USE", tuple(map(str, made)))
     monkeypatch.setattr(device, "CUSE", str(tmp_path / "dev" / "cuse"))
     return made
-
-
-def test_the_first_number_of_which_no_device_has_the_name_is_free(places: list[Path]) -> None:
-    assert free_number() == 0
-    (places[0] / "tpm0").touch()
-    (places[1] / "tpm1").symlink_to("nowhere")
-    (places[2] / "tpmrm2").mkdir()
-    assert free_number() == 3
-
-
-def test_all_names_taken_is_an_error(places: list[Path]) -> None:
-    for number in range(device.MAX_DEVICES):
-        (places[0] / f"tpm{number}").touch()
-    with pytest.raises(OSError, match="all names from tpm0 to tpm255 are taken"):
-        free_number()
 
 
 def test_a_machine_without_cuse_is_told_clearly(places: list[Path]) -> None:

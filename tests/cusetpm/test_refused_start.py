@@ -248,6 +248,12 @@ def test_a_front_end_that_cannot_be_had(state: Path) -> None:
     refused(state, "no CUSE on this machine", options=("--front-end", "cuse"))
 
 
+@pytest.mark.skipif(os.path.exists("/dev/vtpmx"), reason="this machine has a /dev/vtpmx")
+def test_a_chip_of_the_kernels_that_cannot_be_had(state: Path) -> None:
+    refused(state, "/dev/vtpmx: no vtpm-proxy on this machine (modprobe tpm_vtpm_proxy)",
+            options=("--front-end", "vtpmx"))
+
+
 def test_a_signal_before_command(state: Path) -> None:
     """A signal that waits, blocked, still waits after exec."""
     pending = ("import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); "

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import grp
 import logging
 import os
-import pwd
 import select
-import stat
 import threading
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from cusetpm.devices.cuse.protocol import READ_BUFFER, Cancel, CuseProtocol, Execute, Ioctl
+from cusetpm.devices.node import Node, NoteNode, taken
 from cusetpm.devices.process import is_dying
 from cusetpm.devices.session import AnyDevice
 from cusetpm.devices.swtpm.control import Control
@@ -26,25 +22,7 @@ from hwtpm.errors import ProtocolError
 log = logging.getLogger(__name__)
 
 CUSE: Final = "/dev/cuse"
-MAX_DEVICES: Final = 256
-"""How many TPM devices the kernel itself numbers."""
-
-_IN_USE: Final = ("/dev", "/sys/class/cuse", "/sys/class/tpm", "/sys/class/tpmrm", "/sys/class/misc")
 _READY_S: Final = 10.0
-_MODE: Final = 0o660
-_USER: Final = "tss"
-
-
-def free_number() -> int:
-    """Return the lowest N for which there is neither tpmN nor tpmrmN.  Raises OSError ENODEV without one."""
-    for number in range(MAX_DEVICES):
-        if not _exists(f"tpm{number}") and not _exists(f"tpmrm{number}"):
-            return number
-    raise OSError(errno.ENODEV, f"all names from tpm0 to tpm{MAX_DEVICES - 1} are taken", "/dev")
-
-
-def _exists(name: str) -> bool:
-    return any(os.path.lexists(f"{directory}/{name}") for directory in _IN_USE)
 
 
 class CuseDevice:
@@ -57,10 +35,11 @@ class CuseDevice:
     """
 
     def __init__(self, name: str, device: AnyDevice, numbers: tuple[int, int] = (0, 0),
-                 note_node: Callable[[str, int], None] | None = None, *,
+                 note_node: NoteNode | None = None, *,
                  control: Control | None = None) -> None:
         self.name = name
-        self.path = f"/dev/{name}"
+        self._node = Node(name, "cuse", note_node)
+        self.path = self._node.path
         self._device = device
         self._numbers = numbers
         self._control = control
@@ -72,8 +51,6 @@ class CuseDevice:
         self._stopping = False
         self._lock = threading.Lock()  # Over the protocol, which workers report to.
         self._ready = threading.Event()
-        self._note_node = note_node
-        self._made_node = False
 
     def start(self) -> None:
         """The device node exists and answers from now on, with the mode and owner that udev's rules give it.
@@ -81,7 +58,7 @@ class CuseDevice:
         Raises OSError, with one clear line: ENODEV or EACCES if there is no /dev/cuse for this process,
         EEXIST if the kernel refuses the name or the numbers, ETIMEDOUT if it says nothing.
         """
-        if _exists(self.name):
+        if taken(self.name):
             raise OSError(errno.EEXIST, "a device of this name exists already", self.path)
         try:
             self._fd = os.open(CUSE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -98,8 +75,7 @@ class CuseDevice:
         try:
             if not self._ready.wait(_READY_S):
                 raise OSError(errno.ETIMEDOUT, "the kernel does not answer", CUSE)
-            self._find_node()
-            _permit(self.path)
+            self._node.find()
         except OSError:
             self.stop()
             raise
@@ -121,28 +97,7 @@ class CuseDevice:
         os.close(self._fd)  # The kernel removes the device with this.
         os.close(self._wake)
         self._fd = self._wake = -1
-        if self._made_node:
-            self._made_node = False
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path)
-
-    def _find_node(self) -> None:
-        """Return once the node is there; a container without the host's devtmpfs gets one made."""
-        try:
-            numbers = Path(f"/sys/class/cuse/{self.name}/dev").read_text()
-        except FileNotFoundError:
-            raise OSError(errno.EEXIST, "the kernel refused to make the device", self.path) from None
-        device = os.makedev(*(int(number) for number in numbers.split(":")))
-        try:
-            found = os.stat(self.path)
-        except FileNotFoundError:
-            if self._note_node is not None:
-                self._note_node(self.path, device)
-            os.mknod(self.path, stat.S_IFCHR | 0o600, device)
-            self._made_node = True
-            return
-        if not stat.S_ISCHR(found.st_mode) or found.st_rdev != device:
-            raise OSError(errno.EEXIST, "something else has this name", self.path)
+        self._node.remove()
 
     def _serve(self) -> None:
         """Answer the kernel until `stop`, or until it takes the device away."""
@@ -241,17 +196,3 @@ class CuseDevice:
             # The client, or with ENODEV the device, has gone; a reading thread notices the latter.
             if error.errno not in (errno.ENOENT, errno.ENODEV):
                 log.error("%s: a reply was refused: %s", self.path, error.strerror)
-
-
-def _permit(path: str) -> None:
-    """Give *path* the mode and owner that the udev rules for TPMs (Debian's tpm-udev) give it.
-
-    The user tss may use /dev/tpmN, and the whole group /dev/tpmrmN; on a machine without them, root alone.
-    """
-    user = group = 0
-    with contextlib.suppress(KeyError):
-        user = pwd.getpwnam(_USER).pw_uid
-        if path.startswith("/dev/tpmrm"):
-            group = grp.getgrnam(_USER).gr_gid
-    os.chown(path, user, group)
-    os.chmod(path, _MODE)

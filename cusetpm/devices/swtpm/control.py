@@ -185,7 +185,9 @@ class Control:
         elif not self.accepts(locality):
             return self.family.error(self.family.bad_locality)
         if command[6:10] == _SET_LOCALITY:
-            return self._in_band_locality(command)
+            if len(command) >= _SET_LOCALITY_SIZE and not self._policy.allow_set_locality:
+                return self.family.error(self.family.failure)
+            return self.set_locality_in_band(command)
         asked = self._cancels
 
         def stop() -> bool:
@@ -201,12 +203,11 @@ class Control:
         self._cancels += 1
         self.machine.cancel()
 
-    def _in_band_locality(self, command: bytes) -> bytes:
+    def set_locality_in_band(self, command: bytes) -> bytes:
+        """Do what TPM2_CC_SET_LOCALITY says, and return the response to it, whoever may send it."""
         family = self.family
-        if len(command) < 11:
+        if len(command) < _SET_LOCALITY_SIZE:
             return family.error(family.too_short)
-        if not self._policy.allow_set_locality:
-            return family.error(family.failure)
         if not self.accepts(command[10]):
             return family.error(family.bad_locality)
         self.locality = command[10]
@@ -395,3 +396,4 @@ class Control:
 
 
 _SET_LOCALITY: Final = abi.TPM2_CC_SET_LOCALITY.to_bytes(4, "big")
+_SET_LOCALITY_SIZE: Final = 11
