@@ -12,15 +12,12 @@ from hwtpm.tpm12 import commands, selftest
 from hwtpm.tpm12.context import COMMANDS, Tpm
 from hwtpm.tpm12.dispatch import error_response, execute
 from hwtpm.tpm12.launch import Launch
-from hwtpm.tpm12.state.daa import DaaSessions
 from hwtpm.tpm12.types.codes import TPM_FAIL
 
 PERMANENT_VERSION: Final = 1
 RUNNING_VERSION: Final = 1
 _PERMANENT: Final = (b"cusetpm 1.2\0", PERMANENT_VERSION)
 _RUNNING: Final = (b"cusetpm1 run", RUNNING_VERSION)
-# A state that was stored before there was DAA does not have its section, which is empty then.
-_BEFORE_DAA: Final = {DaaSessions.TAG: b""}
 
 
 def _never() -> bool:
@@ -131,7 +128,7 @@ class Engine:
 
     def _permanent(self) -> bytes:
         for owner in self.tpm.owners:
-            if owner.dirty or owner.TAG not in self._sections:
+            if owner.PERMANENT and (owner.dirty or owner.TAG not in self._sections):
                 self._sections[owner.TAG] = owner.save()
         return frame.pack(*_PERMANENT, self._sections)
 
@@ -147,10 +144,10 @@ class Engine:
 
     def _resume(self, sections: dict[bytes, bytes]) -> None:
         """The TPM is running as *sections* say; StateError when they are damaged."""
-        random, launch = self.tpm.random, self._launch
+        random, launch, daa = self.tpm.random, self._launch, self.tpm.daa
+        sections.setdefault(daa.TAG, daa.save_volatile())  # A state from before there was DAA has none.
         frame.resume({owner.TAG: owner.restore_volatile for owner in self.tpm.owners}
-                     | {random.TAG: random.restore_live, launch.TAG: launch.restore_live},
-                     {**_BEFORE_DAA, **sections})
+                     | {random.TAG: random.restore_live, launch.TAG: launch.restore_live}, sections)
 
     def rollback(self, snapshot: bytes) -> None:
         """Make the permanent state that of *snapshot*; volatile state stays.
@@ -164,7 +161,6 @@ class Engine:
 
     def _apply(self, sections: dict[bytes, bytes], tpm: Tpm) -> None:
         """The permanent state of *tpm* is that of *sections*, or, if this raises StateError, undefined."""
-        sections = {**_BEFORE_DAA, **sections}
-        frame.restore(tpm.owners, sections)
+        frame.restore([owner for owner in tpm.owners if owner.PERMANENT], sections)
         if tpm is self.tpm:
             self._sections = sections

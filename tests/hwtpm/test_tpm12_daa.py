@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from hwtpm import snapshot as frame
 from hwtpm.client12 import Client
 from hwtpm.errors import TpmError
 from hwtpm.tpm12 import profile
@@ -428,15 +427,13 @@ def test_the_volatile_state_has_all_of_a_session() -> None:
         machine.tpm.daa.restore_volatile(b"\2" + bytes(4))
 
 
-def test_a_state_from_before_there_was_daa_can_be_read() -> None:
+def test_what_was_saved_before_there_was_daa_can_be_resumed() -> None:
     machine = owned()
     machine.run(SaveState())
-    magic, version = b"cusetpm 1.2\0", 1
-    sections = frame.unpack(magic, version, "TPM 1.2", machine.durable)
-    del sections[DaaSessions.TAG]
-    del machine.tpm.power.saved[DaaSessions.TAG]
-    sections[machine.tpm.power.TAG] = machine.tpm.power.save()
-    machine.durable = frame.pack(magic, version, sections)
+    saved = dict(machine.tpm.power.saved)
+    del saved[DaaSessions.TAG]
+    machine.tpm.power.keep(saved)
+    machine.durable = machine.engine.snapshot()
     machine.power_cycle()
     machine.run(Startup(c.TPM_ST_STATE))
     joined(machine)

@@ -47,6 +47,7 @@ from hwtpm.tpm12.types.signed import TPM_SIGN_INFO
 from hwtpm.tpm12.types.transport import TPM_TRANSPORT_PUBLIC
 from hwtpm.wire import decode, encode
 from tests.support import tpm12_fixtures as fixture
+from tests.support.daa import Join, Sign, issuer, verify
 from tests.support.machine import ManualClock
 from tests.support.tpm2 import refused
 from tests.support.tpm12 import (
@@ -191,6 +192,19 @@ def test_the_log_of_a_transport_session_goes_on() -> None:
     released = inside.release(signer, bytes(20), once(client.oiap(KEY_AUTH)))
     info = TPM_SIGN_INFO(b"TRAN", bytes(20), inside.log)
     RsaPublic(modulus).verify_pkcs1(ids.SHA1, sha1(encode(info)).digest(), released.signature)
+
+
+@pytest.mark.parametrize("stage", [8, 15])
+def test_a_daa_join_and_a_signature_go_on(stage: int) -> None:
+    machine = twins()
+    endorsement = machine.tpm.permanent.endorsement_key
+    host = Join(machine.client, issuer(1), endorsement.pubkey)
+    host.to(stage)
+    machine.part()
+    signer = Sign(machine.client, issuer(1), host.finish(), bytes(20))
+    signer.to(stage)
+    machine.part()
+    verify(issuer(1), signer.finish())
 
 
 def test_delegated_sessions_and_the_owner_pointer_stay() -> None:

@@ -36,10 +36,14 @@ class AnyTwins(AnyMachine[E]):
         self.engine = self._power_on(self.durable, None, None)
 
     def part(self) -> None:
-        """From here on there is a twin, made of nothing but the state, with the same entropy to come."""
+        """From here on there is a twin, made of nothing but the state, with the same entropy to come.
+
+        It takes the place of an earlier one.
+        """
         running = self.engine.snapshot_running()
         assert self.engine.snapshot_running() == running  # saving changes nothing
         twin = copy(self)
+        twin.twin = None
         # Besides the draw that seeds a new generator, one goes into the generator that was saved.
         twin.entropy = _Later(CtrDrbg.restore(self._stream.save()))
         twin.durable = self.engine.snapshot()

@@ -36,6 +36,7 @@ class DaaSessions(Owner):
     """The open sessions, by handle."""
 
     TAG: ClassVar[bytes] = b"daas"
+    PERMANENT: ClassVar[bool] = False
 
     def __init__(self, random: Random) -> None:
         super().__init__()
@@ -84,8 +85,8 @@ class DaaSessions(Owner):
         return encode(_Volatile(_FORMAT, list(self.open.values())))
 
     def restore_volatile(self, state: bytes) -> None:
-        """Take what `save_volatile` gave; from before there was DAA it is empty."""
-        found = decode(_Volatile, state) if state else _Volatile(_FORMAT, [])
+        """Take what `save_volatile` gave."""
+        found = decode(_Volatile, state)
         if found.version != _FORMAT:
             raise ValueError(f"DAA sessions of version {found.version}")
         self.open = {session.handle: session for session in found.sessions}

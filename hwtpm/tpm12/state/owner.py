@@ -24,6 +24,7 @@ class Owner:
     """
 
     TAG: ClassVar[bytes]  # four octets, the name of the section in a snapshot
+    PERMANENT: ClassVar[bool] = True  # has a section in a snapshot of permanent state
 
     def __init__(self) -> None:
         self.dirty = False

@@ -6,12 +6,13 @@ from typing import Annotated, ClassVar, Final
 
 from hwtpm.crypto.random import Random
 from hwtpm.errors import TpmError
+from hwtpm.tpm12 import dataw
 from hwtpm.tpm12.profile import TRANSPORT_SESSIONS
 from hwtpm.tpm12.state.handles import new_handle
 from hwtpm.tpm12.state.owner import Owner, Start
 from hwtpm.tpm12.types.base import UINT8, UINT32, ZERO_DIGEST
 from hwtpm.tpm12.types.codes import TPM_INVALID_AUTHHANDLE, TPM_RESOURCES
-from hwtpm.tpm12.types.constants import TPM_TRANSPORT_EXCLUSIVE
+from hwtpm.tpm12.types.constants import TPM_TRANSPORT_ENCRYPT, TPM_TRANSPORT_EXCLUSIVE
 from hwtpm.tpm12.types.transport import TPM_TRANSPORT_INTERNAL, TPM_TRANSPORT_PUBLIC
 from hwtpm.wire import ListOf, Wire, decode, encode
 
@@ -88,5 +89,8 @@ class Transports(Owner):
         found = decode(_Volatile, state)
         if found.version != _FORMAT:
             raise ValueError(f"transport sessions of version {found.version}")
+        for session in found.sessions:
+            if session.trans_public.trans_attributes & TPM_TRANSPORT_ENCRYPT:
+                dataw.check_algorithm(session.trans_public, fips=False)
         self.exclusive = found.exclusive
         self.open = {session.trans_handle: session for session in found.sessions}
