@@ -1,4 +1,4 @@
-"""What the stages of a join and of a signature compute (Part 1, 24; Part 3, 26).
+"""What the stages of a join and of a signature compute (Part 3, 26).
 
 Names are those of Part 3: f is the secret of the TPM, in halves f0 and f1; v0 and v1 are the halves of the
 credential's; r0 to r4 blind them; c is the challenge, DAA_digest.  Numbers are big-endian.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import copy
+from functools import cache
 from hashlib import sha1
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwtpm.client12 import Client
 from hwtpm.errors import TpmError
@@ -125,24 +128,29 @@ class Ours(Tpm):
         self.machine = owned()
         modulus = self.machine.tpm.permanent.endorsement_key.public.pub_key
         super().__init__(self.machine.client, TPM_PUBKEY(STORAGE_PARMS, modulus))
-        self._kept: dict[tuple[str, int], tuple[Protocol, bytes]] = {}
+        self.states: dict[tuple[str, int], tuple[Protocol, bytes]] = {}
         for kind in "join", "sign":
             host = super().begun(kind, 0)
             while host.stage < host.STAGES:
                 now = copy(host)
                 now.given = dict(host.given)
-                self._kept[kind, host.stage] = now, self.machine.tpm.daa.save_volatile()
+                self.states[kind, host.stage] = now, self.machine.tpm.daa.save_volatile()
                 host.step()
 
     def begun(self, kind: str, stage: int) -> Protocol:
-        host, sessions = self._kept[kind, stage]
+        host, sessions = self.states[kind, stage]
         self.machine.tpm.daa.restore_volatile(sessions)
         return host
 
 
-@pytest.fixture(scope="module")
-def ours() -> Ours:
+@cache
+def kept() -> Ours:
     return Ours()
+
+
+@pytest.fixture
+def ours() -> Ours:
+    return kept()
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +243,37 @@ def test_a_modulus_of_more_than_2048_bits_is_refused(ours: Ours) -> None:
     host.step(*by.sign_settings(settings))
     host.to(4)
     assert ours.code(host, None, long) == rc.TPM_SIZE
+
+
+@st.composite
+def garbage(draw: Any, right: bytes) -> bytes:
+    """*right*, changed in an octet or in length, or anything at all."""
+    kind = draw(st.integers(0, 3))
+    if kind == 0 or not right:
+        return right
+    if kind == 1:
+        at = draw(st.integers(0, len(right) - 1))
+        return right[:at] + draw(st.binary(min_size=1, max_size=1)) + right[at + 1 :]
+    if kind == 2:
+        return right[: draw(st.integers(0, len(right)))] + draw(st.binary(max_size=3))
+    return draw(st.binary(max_size=300))  # type: ignore[no-any-return]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_whatever_a_host_sends_gets_an_answer(data: st.DataObject) -> None:
+    """An error ends the session, and nothing changes for good; a success goes to the next stage."""
+    tpm = kept()
+    kind, stage = data.draw(st.sampled_from(sorted(tpm.states)))
+    host = tpm.begun(kind, stage)
+    before = tpm.machine.durable
+    given0, given1 = (data.draw(garbage(right)) for right in host.inputs())
+    other = data.draw(st.sampled_from([stage] * 9 + [stage + 1, 255]))
+    code = tpm.code(host, given0, given1, other)
+    if code == rc.TPM_SUCCESS and stage + 1 < host.STAGES:
+        (session,) = tpm.machine.tpm.daa.open.values()
+        assert session.context.stage == stage + 1
+    assert tpm.machine.durable == before
 
 
 def test_swtpm_refuses_with_the_same_codes(both: list[Tpm]) -> None:

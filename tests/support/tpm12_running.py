@@ -16,6 +16,7 @@ from hwtpm.tpm12.requests.capability import GetCapability, GetCapabilityOwner, S
 from hwtpm.tpm12.requests.command import Command
 from hwtpm.tpm12.requests.context import FlushSpecific, LoadContext, SaveContext
 from hwtpm.tpm12.requests.counter import CreateCounter, IncrementCounter, ReadCounter, ReleaseCounter
+from hwtpm.tpm12.requests.daa import DAAJoin
 from hwtpm.tpm12.requests.delegation import DelegateReadTable
 from hwtpm.tpm12.requests.hashing import SHA1Complete, SHA1CompleteExtend, SHA1Start, SHA1Update
 from hwtpm.tpm12.requests.integrity import Extend, PcrRead, PCRReset, Quote
@@ -54,7 +55,8 @@ INDICES = (0x1001, 0x1002)
 AUTH = b"something".ljust(20, b".")
 _LABEL = bytes(16)
 _ANYWHERE = TPM_PCR_INFO_SHORT(TPM_PCR_SELECTION(bytes(3)), 0x1F, bytes(20))
-_RESOURCES = (c.TPM_RT_KEY, c.TPM_RT_AUTH, c.TPM_RT_TRANS, c.TPM_RT_CONTEXT, c.TPM_RT_COUNTER)
+_RESOURCES = (c.TPM_RT_KEY, c.TPM_RT_AUTH, c.TPM_RT_TRANS, c.TPM_RT_CONTEXT, c.TPM_RT_COUNTER,
+              c.TPM_RT_DAA_TPM)
 
 
 class Twins(AnyTwins[Engine], Machine):
@@ -250,6 +252,10 @@ class LiveWalk:
             self.attempt(PhysicalPresence(c.TPM_PHYSICAL_PRESENCE_PRESENT))
             self.attempt(SetTempDeactivated())
 
+    def _join(self) -> None:
+        """Begin to join a group of DAA."""
+        self.attempt(DAAJoin(0, 0, u32(1), b""), self._owner())
+
     def _power(self) -> None:
         if self.random.random() < 0.5:
             return
@@ -271,7 +277,7 @@ _STEPS: tuple[Callable[[LiveWalk], None], ...] = (
     LiveWalk._use, LiveWalk._use, LiveWalk._keep, LiveWalk._evict, LiveWalk._open, LiveWalk._open,
     LiveWalk._open, LiveWalk._authorize, LiveWalk._authorize, LiveWalk._establish, LiveWalk._release,
     LiveWalk._swap, LiveWalk._swap, LiveWalk._flush, LiveWalk._nv, LiveWalk._count, LiveWalk._fail,
-    LiveWalk._set, LiveWalk._set, LiveWalk._power,
+    LiveWalk._set, LiveWalk._set, LiveWalk._power, LiveWalk._join,
 )
 
 

@@ -1,4 +1,4 @@
-"""DAA sessions that are open: joins and signatures between two of their stages (Part 2, 22.2 and 22.7)."""
+"""DAA sessions that are open: joins and signatures between two of their stages (Part 2, 22.7)."""
 
 from __future__ import annotations
 
