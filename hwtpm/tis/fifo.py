@@ -7,10 +7,11 @@ ones and ignore writes.
 `TRANSITIONS` is the FIFO's state machine as far as TPM_STS drives it; an octet written to the FIFO
 takes Ready to Reception, and the end of a command takes Execution to Completion.  Where the standard
 leaves a choice, this chip goes to Ready on every commandReady (it never stops in Idle on the way),
-ignores a write to TPM_STS or TPM_ACCESS that sets more than one bit, and ignores TPM_HASH_START while
-a locality other than 4 is active.  typePolarity keeps what is written and changes nothing: the line is one
-level, asserted or not.  stsValid is signalled by interrupt when a response is there, not for every octet
-taken.  Locality 4 is as open as the others: who may reach its page is the platform's to say.
+ignores a write to TPM_STS or TPM_ACCESS that sets more than one of the bits that can be written, and ignores
+TPM_HASH_START while a locality other than 4 is active.  typePolarity keeps what is written and changes
+nothing: the line is one level, asserted or not.  stsValid is signalled by interrupt when a response is there,
+not for every octet taken.  Locality 4 is as open as the others: who may reach its page is the platform's to
+say.
 
 Access sizes: an access inside one register is one access to it; a FIFO access moves as many octets as it
 is wide; any other (unaligned across registers, or of another size) counts as octet accesses, lowest
@@ -45,6 +46,7 @@ from hwtpm.tis.registers import (
     INTERFACE_CAP_FIFO,
     INTERFACE_CAP_LOCALITY,
     INTERFACE_ID_TIS_1_3,
+    INTERFACE_SELECTOR_LOCK,
     INTF_DATA_TRANSFER_SIZE_64,
     INTF_INTERFACE_VERSION_SHIFT,
     INTF_INTERRUPT_LEVEL_LOW,
@@ -111,6 +113,7 @@ TRANSITIONS = {
 }
 """State and the bit written to TPM_STS -> next state; what is not listed is ignored."""
 
+_ACCESS_CONTROL = ACCESS_ACTIVE_LOCALITY | ACCESS_BEEN_SEIZED | ACCESS_SEIZE | ACCESS_REQUEST_USE
 _STS_CONTROL = STS_COMMAND_READY | STS_TPM_GO | STS_RESPONSE_RETRY
 _ALL_ONES = (0, 0xFF, 0xFFFF, 0xFFFFFF, NOTHING)
 _NO_LOCALITY = -1
@@ -178,6 +181,9 @@ class Tis:
             | INTF_INTERRUPT_LEVEL_LOW
             | INTF_DATA_TRANSFER_SIZE_64
             | version << INTF_INTERFACE_VERSION_SHIFT
+        )
+        self._interface_id = (
+            INTERFACE_CAP_FIFO | INTERFACE_CAP_LOCALITY if self._two else INTERFACE_ID_TIS_1_3
         )
         self._sts = family << STS_TPM_FAMILY_SHIFT if self._two else 0
         self.self_test_done = True
@@ -258,7 +264,10 @@ class Tis:
                 self._control_two(locality, value << 24)
         elif register == TPM_ACCESS:
             if index == 0:
-                self._access(locality, value)
+                self._access(locality, value & _ACCESS_CONTROL)
+        elif register == TPM_INTERFACE_ID:
+            if self._two:
+                self._interface_id |= value << 8 * index & INTERFACE_SELECTOR_LOCK
         elif locality == 4 and index == 0 and register == TPM_HASH_START:
             self._start_hash()
         elif locality != self._active:
@@ -299,7 +308,7 @@ class Tis:
         if register == TPM_INTF_CAPABILITY:
             return self._capability
         if register == TPM_INTERFACE_ID:
-            return INTERFACE_CAP_FIFO | INTERFACE_CAP_LOCALITY if self._two else INTERFACE_ID_TIS_1_3
+            return self._interface_id
         if register == TPM_DID_VID:
             return DID_VID
         if register == TPM_RID:

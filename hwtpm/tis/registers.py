@@ -83,6 +83,7 @@ INTERFACE_TYPE_FIFO: Final = 0x00
 INTERFACE_TYPE_CRB: Final = 0x01
 INTERFACE_CAP_LOCALITY: Final = 0x100  # all five localities
 INTERFACE_CAP_FIFO: Final = 0x2000
+INTERFACE_SELECTOR_LOCK: Final = 0x80000  # set by software, until the next reset: the choice is made
 INTERFACE_ID_TIS_1_3: Final = 0xFFFFFFFF  # interface type 15: the register says nothing more
 
 NOTHING: Final = 0xFFFFFFFF

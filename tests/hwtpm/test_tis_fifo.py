@@ -452,6 +452,15 @@ def test_a_write_of_several_access_bits_is_ignored() -> None:
     assert chip.tis.active is None
 
 
+def test_what_can_only_be_read_does_not_count_among_the_bits_of_a_write_to_access() -> None:
+    """PTP 1.05, 6.5.2.4; software may write back the others, such as tpmRegValidSts, as read."""
+    chip = Chip()
+    chip.access(1, ACCESS_TPM_REG_VALID_STS | ACCESS_TPM_ESTABLISHMENT | ACCESS_REQUEST_USE)
+    assert chip.tis.active == 1
+    chip.access(1, ACCESS_TPM_REG_VALID_STS | ACCESS_PENDING_REQUEST | ACCESS_ACTIVE_LOCALITY)
+    assert chip.tis.active is None
+
+
 def test_a_locality_change_drops_command_and_response() -> None:
     chip = chip_in("Completion")
     chip.access(0, ACCESS_ACTIVE_LOCALITY)
@@ -483,6 +492,17 @@ def test_identification_registers_of_a_tpm_1_2() -> None:
     assert chip.status(4) >> 24 == 0
     chip.tis.write(4, TPM_STS, 4, STS_RESET_ESTABLISHMENT_BIT)
     assert chip.tis.established
+
+
+@pytest.mark.parametrize("locality", range(5))
+def test_the_interface_selector_can_be_locked_from_any_locality_and_stays_locked(locality: int) -> None:
+    """PTP 1.05, TPM_INTERFACE_ID.IntfSelLock; firmware locks what there is no choice about, too."""
+    chip = Chip()
+    chip.tis.write(locality, TPM_INTERFACE_ID, 4, 0xFFF7FFFF)
+    assert chip.tis.read(0, TPM_INTERFACE_ID, 4) == 0x2100
+    chip.tis.write(locality, TPM_INTERFACE_ID + 2, 1, 0x08)
+    chip.tis.write(locality, TPM_INTERFACE_ID, 4, 0)
+    assert {chip.tis.read(each, TPM_INTERFACE_ID, 4) for each in range(5)} == {0x82100}
 
 
 def test_self_test_done_is_shown_as_set() -> None:

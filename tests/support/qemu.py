@@ -20,6 +20,7 @@ from cusetpm.devices.swtpm import abi
 from hwtpm.client import Execute
 from tests.support.emulator import Emulator, running
 from tests.support.fake_machine import u32
+from tests.support.qtest import Bus
 
 _GIVE_UP_S = 120
 _DONE = b"No bootable device."  # the last words of SeaBIOS, long after all that it measures
@@ -66,16 +67,19 @@ class Qemu:
 
     *ctrl* is the path of the control channel, *model* tpm-tis or tpm-crb; *incoming* a file that `save` made;
     *boot* a kernel and an initial file system, instead of which only firmware runs; *disk* an image that
-    holds snapshots.  `serial` is the other end of the machine's serial port.
+    holds snapshots.  `serial` is the other end of the machine's serial port.  A machine that is *still* runs
+    nothing: its devices are reached over its `bus`.
     """
 
     def __init__(self, directory: Path, ctrl: Path, model: str, incoming: Path | None = None,
-                 boot: tuple[Path, Path] | None = None, disk: Path | None = None) -> None:
+                 boot: tuple[Path, Path] | None = None, disk: Path | None = None, *,
+                 still: bool = False) -> None:
         program = shutil.which("qemu-system-x86_64")
         if program is None:
             pytest.skip("qemu-system-x86_64 is not installed")
         monitor, its_monitor = socket.socketpair()
         serial, its_serial = socket.socketpair()
+        bus, its_bus = socket.socketpair()
         self._console, tell = os.pipe()
         words = [
             program, "-M", "q35", "-accel", "tcg", "-m", "64" if boot is None else "256",
@@ -87,6 +91,10 @@ class Qemu:
             "-chardev", f"socket,id=qmp,fd={its_monitor.fileno()}", "-mon", "chardev=qmp,mode=control",
             "-chardev", f"socket,id=tty,fd={its_serial.fileno()}", "-serial", "chardev:tty",
         ]
+        if still:
+            # Debian has QEMU without the accelerator qtest; a processor that is never started does as well.
+            words += ["-S", "-chardev", f"socket,id=qtest,fd={its_bus.fileno()}"]
+            words += ["-qtest", "chardev:qtest", "-qtest-log", "none"]
         if boot is not None:
             words += ["-kernel", str(boot[0]), "-initrd", str(boot[1])]
             words += ["-append", "console=ttyS0 quiet panic=-1"]
@@ -95,13 +103,16 @@ class Qemu:
         if incoming is not None:
             words += ["-incoming", f"exec:cat {incoming}"]
         self._log = directory / "qemu.log"
+        theirs = (its_monitor, its_serial, its_bus)
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            pass_fds=[tell, its_monitor.fileno(), its_serial.fileno()])
-        its_monitor.close()
-        its_serial.close()
+                                            pass_fds=[tell, *(end.fileno() for end in theirs)])
+        for end in theirs:
+            end.close()
         serial.settimeout(_GIVE_UP_S)
         self.serial = serial
+        self._bus = bus
+        self.bus = Bus(bus)
         os.close(tell)
         monitor.settimeout(_GIVE_UP_S)
         self._monitor = monitor.makefile("rw")
@@ -119,6 +130,7 @@ class Qemu:
         self._monitor.close()
         self._socket.close()
         self.serial.close()
+        self._bus.close()
         os.close(self._console)
 
     def ask(self, command: str, **arguments: object) -> Any:
@@ -158,6 +170,12 @@ class Qemu:
         self.ask("migrate", uri=f"exec:cat >{file}")
         self._wait_for("MIGRATION", "status", "completed", "failed")
         assert self.ask("query-migrate")["status"] == "completed", self._log.read_text()
+
+    def reset(self) -> None:
+        """The machine has been reset, as by its button."""
+        self._events.clear()
+        self.ask("system_reset")
+        self._wait_for("RESET", "", "")
 
     def snapshot(self, verb: str, name: str) -> None:
         """Have the whole machine kept on its disk by savevm, or fetched from there by loadvm."""
