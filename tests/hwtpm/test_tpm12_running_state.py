@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from copy import copy
 from functools import cache
 from hashlib import sha1
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -275,12 +277,28 @@ def test_a_state_that_is_resumed_twice_gives_two_streams_of_random_octets() -> N
     assert one != two
 
 
+class Saved(NamedTuple):
+    """Permanent and running state of a TPM with something of everything, and who uses it."""
+
+    snapshot: bytes
+    running: bytes
+    known: fixture.Known
+    join: Join
+
+    @property
+    def sections(self) -> dict[bytes, bytes]:
+        return frame.unpack_running(*_RUNNING, "TPM", self.running, self.snapshot)
+
+
 @cache
-def saved() -> tuple[bytes, bytes, fixture.Known]:
-    """Permanent and running state of a TPM with something of everything."""
+def saved() -> Saved:
     machine, known = fixture.make(8)
+    machine.clock.advance(1000 * machine.tpm.lockout.seconds_left)
+    machine.run(SetOwnerPointer(c.TPM_ET_OWNER, 0))
+    join = Join(machine.client, issuer(1), machine.tpm.permanent.endorsement_key.pubkey)
+    join.to(8)
     running = machine.engine.snapshot_running()
-    return machine.engine.snapshot(), running, known
+    return Saved(machine.engine.snapshot(), running, known, join)
 
 
 def packed(sections: dict[bytes, bytes], snapshot: bytes) -> bytes:
@@ -294,7 +312,7 @@ def resume(snapshot: bytes, running: bytes) -> Machine:
 @settings(max_examples=300, deadline=None)
 @given(at=st.integers(0, 1 << 20), change=st.binary(max_size=3), size=st.integers(0, 40))
 def test_damage_is_refused(at: int, change: bytes, size: int) -> None:
-    snapshot, running, _ = saved()
+    snapshot, running, *_ = saved()
     at %= len(running)
     damaged = running[:at] + change + running[at + size :]
     if damaged != running:
@@ -306,8 +324,8 @@ def test_damage_is_refused(at: int, change: bytes, size: int) -> None:
 @given(data=st.data())
 def test_no_section_of_any_content_does_more_than_be_refused(data: st.DataObject) -> None:
     """The digest over it is right; what is accepted makes a TPM that answers commands and can be saved."""
-    snapshot, running, known = saved()
-    sections = frame.unpack_running(*_RUNNING, "TPM", running, snapshot)
+    snapshot, _, known, join = saved()
+    sections = saved().sections
     tag = data.draw(st.sampled_from(sorted(sections)))
     changed = bytearray(sections[tag])
     if changed and data.draw(st.booleans()):
@@ -321,14 +339,16 @@ def test_no_section_of_any_content_does_more_than_be_refused(data: st.DataObject
     except StateError:
         return
     observe(machine)
-    with suppress(TpmError, ProtocolError):
-        fixture.ask(machine, known)
+    host = copy(join)
+    host.client, host.given = machine.client, dict(join.given)
+    for use in (lambda: host.to(12), lambda: fixture.ask(machine, known)):
+        with suppress(TpmError, ProtocolError):
+            use()
     machine.engine.snapshot_running()
 
 
 def test_a_state_of_other_sections_or_another_version_is_refused() -> None:
-    snapshot, running, _ = saved()
-    sections = frame.unpack_running(*_RUNNING, "TPM", running, snapshot)
+    snapshot, sections = saved().snapshot, saved().sections
     for tag, section in sections.items():
         fewer = {name: octets for name, octets in sections.items() if name != tag}
         if tag == DaaSessions.TAG:  # a state from before there was DAA
@@ -347,7 +367,7 @@ def test_a_state_of_other_sections_or_another_version_is_refused() -> None:
 
 def test_a_state_of_another_permanent_state_is_refused() -> None:
     """PCR values of one time must not come back at another."""
-    snapshot, running, _ = saved()
+    snapshot, running, *_ = saved()
     for other in (owned(b"another").durable, started(b"another").durable):
         with pytest.raises(StateError, match="not of this permanent state"):
             resume(other, running)
