@@ -244,6 +244,21 @@ def test_any_error_ends_the_session() -> None:
             host.step()
 
 
+@pytest.mark.parametrize(("spoil", "code"), [
+    (lambda machine: machine.tpm.flags.set(disable=True), rc.TPM_DISABLED),
+    (lambda machine: setattr(machine.tpm.flags.stclear, "deactivated", True), rc.TPM_DEACTIVATED),
+    (lambda machine: machine.tpm.power.fail("a test"), rc.TPM_FAILEDSELFTEST),
+])
+def test_a_tpm_that_may_not_work_goes_on_with_no_session(spoil: Callable[[Machine], None],
+                                                         code: int) -> None:
+    machine = owned()
+    host, session = join(machine, 4), machine.client.oiap(OWNER_AUTH)
+    spoil(machine)
+    with refused(code):
+        machine.run(host.request(), session)
+    assert machine.tpm.daa.open == {}
+
+
 def test_an_error_of_stage_0_opens_no_session_and_ends_none() -> None:
     machine = owned()
     host = join(machine, 4)
