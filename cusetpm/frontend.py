@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from cusetpm.devices.cuse.device import CuseDevice
-from cusetpm.devices.files import Directory, Entry
+from cusetpm.devices.files import Entry
 from cusetpm.devices.fusedir import FuseDirectory
+from cusetpm.devices.fusefile import FuseFile
+from cusetpm.devices.fusemount import Mounter
 from cusetpm.devices.node import free_number
 from cusetpm.devices.session import AnyDevice, Device, SharedDevice
 from cusetpm.devices.swtpm.control import Control
@@ -42,10 +43,10 @@ def choose(
     """Serve *transport* by front end *kind* ("auto" takes the first of cuse, fuse, socket that works).
 
     With *spaces*, there is a device of the resource manager beside it.  A character device has ioctls for
-    *control*.  A FUSE directory is mounted at dev in *home*; what *sys* returns is in its sys.  *socket_path*
-    is where the raw socket is served already, which is all that "socket" needs.  "vtpmx" is a chip of the
-    kernel's, which brings its own resource manager and sends the first commands itself: *accept* is called
-    before.
+    *control*.  Through FUSE they are in dev of *home*, each file a mount, beside sys, a directory with what
+    *sys* returns.  *socket_path* is where the raw socket is served already, which is all that "socket" needs.
+    "vtpmx" is a chip of the kernel's, which brings its own resource manager and sends the first commands
+    itself: *accept* is called before.
     Raises OSError when the kind asked for cannot be had, and what *accept* raises.
     """
     devices: dict[str, AnyDevice] = {"tpm": Device(transport)}
@@ -94,12 +95,22 @@ def _fuse(
 ) -> dict[str, str]:
     directory = home.path / "dev"
     directory.mkdir(mode=0o700, exist_ok=True)
-    files = {name: f"{name}0" for name in devices}
-    entries: dict[str, Entry] = {file: devices[name] for name, file in files.items()}
-    served = FuseDirectory(directory, {**entries, "sys": Directory(sys)})
-    served.start()
-    stack.callback(served.stop)
-    return {name: os.path.join(served.shown, file) for name, file in {**files, "sys": "sys"}.items()}
+    mounter = Mounter()
+    stack.callback(mounter.close)
+    paths = {}
+    for name, device in devices.items():
+        path = directory / f"{name}0"
+        path.touch(mode=0o600)
+        file = FuseFile(path, device, mounter)
+        file.start()
+        stack.callback(file.stop)
+        paths[name] = file.shown
+    place = directory / "sys"
+    place.mkdir(mode=0o700, exist_ok=True)
+    shown = FuseDirectory(place, sys, mounter)
+    shown.start()
+    stack.callback(shown.stop)
+    return {**paths, "sys": shown.shown}
 
 
 def _vtpmx(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -56,3 +57,13 @@ def unmount(path: str) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         raise OSError(done.returncode, " ".join(done.stderr.split()), path)
+
+
+def unmount_stale(path: str) -> None:
+    """No mount whose process is gone is at *path*; raises OSError, also what *path* itself gives."""
+    try:
+        os.statvfs(path)  # Asks the file system every time, where stat() may remember.
+    except OSError as error:
+        if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
+            raise
+        unmount(path)

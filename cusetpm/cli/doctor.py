@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -101,17 +102,18 @@ def _fuse() -> Iterator[Finding]:
 
 def _mount() -> Finding:
     """Only a mount tells whether mounting is allowed: containers often have the device and not the right."""
-    from cusetpm.devices.fusedir import FuseDirectory
+    from cusetpm.devices.fusemount import Mounter
 
-    with tempfile.TemporaryDirectory(prefix="cusetpm-") as directory:
-        tried = FuseDirectory(directory, {})
+    mounter = Mounter()
+    with tempfile.NamedTemporaryFile(prefix="cusetpm-") as place:
         try:
-            tried.start()
+            served, shown = mounter.mount(place.name, stat.S_IFREG | 0o600)
         except OSError as error:
             return Finding("FUSE", False, str(error.strerror),
                            "a container with --cap-add SYS_ADMIN --device /dev/fuse")
-        seen = tried.shown == tried.path
-        tried.stop()
-    if seen:
-        return Finding("FUSE", True, "a directory can be mounted: devices are DIR/tpm0")
+        mounter.unmount(place.name)
+        os.close(served)
+    mounter.close()
+    if shown == place.name:
+        return Finding("FUSE", True, "device files can be mounted: DIR/tpm0")
     return Finding("FUSE", True, "only a user namespace may mount here: devices are /proc/PID/root/DIR/tpm0")

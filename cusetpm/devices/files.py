@@ -1,4 +1,4 @@
-"""Files, directories and links beside the devices of a directory, without FUSE.
+"""Files, directories and links that are shown beside a device, without FUSE.
 
 As in sysfs, a file's content is made when it is read from its beginning, and what one write(2) brings is
 one value.
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
-
-from cusetpm.devices.session import AnyDevice
 
 SYSFS_SIZE = 4096
 """The size that sysfs tells of its files, whatever is in them, in octets."""
@@ -44,4 +42,4 @@ class Directory(NamedTuple):
     now: Callable[[], Collection[str]] = tuple
 
 
-Entry = AnyDevice | File | Link | Directory
+Entry = File | Link | Directory

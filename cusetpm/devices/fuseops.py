@@ -1,9 +1,8 @@
-"""The FUSE operations of a directory of TPM devices, under trio: its names and attributes.
+"""The FUSE operations of a directory of what is shown beside a TPM, under trio: its names and attributes.
 
 Imported when a directory starts, never before: pyfuse3 and trio cost 170 ms.
-
-Device files claim to be regular ones of no size, because a character device cannot be opened on a FUSE
-mount.  What open files do is in `fuseopen`.
+ What open
+files do is in `fuseopen`.
 """
 
 from __future__ import annotations
@@ -16,10 +15,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NoReturn
 
 import pyfuse3
-import trio
 
 from cusetpm.devices.files import Directory, Entry, File, Link
-from cusetpm.devices.fuseopen import Open, OpenDevice, OpenFile, fuse_error, in_thread
+from cusetpm.devices.fuseopen import OpenFile, in_thread
 
 
 def _refusal(code: int) -> Callable[..., Awaitable[NoReturn]]:
@@ -58,23 +56,21 @@ class _Node:
 
 
 class Operations(pyfuse3.Operations):
-    """A directory with *entries*, of which the devices have mode *mode*, owned by this process."""
+    """A directory with *entries*, owned by this process."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(self, entries: Mapping[str, Entry], mode: int) -> None:
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
         super().__init__()
-        self._mode = mode
         self._nodes: dict[int, _Node] = {}
         self._add("", Directory(entries), None)
-        self._open: dict[int, Open] = {}
+        self._open: dict[int, OpenFile] = {}
         self._next_handle = 1
-        self._nursery: trio.Nursery | None = None
 
     def _add(self, name: str, entry: Entry, parent: _Node | None) -> _Node:
         inode = pyfuse3.ROOT_INODE + len(self._nodes)
-        node = _Node(inode, name, entry, _mode(entry, self._mode, parent), parent)
+        node = _Node(inode, name, entry, _mode(entry), parent)
         self._nodes[node.inode] = node
         if isinstance(entry, Directory):
             for child, of_child in entry.entries.items():
@@ -82,44 +78,21 @@ class Operations(pyfuse3.Operations):
                 node.children[added.name] = added
         return node
 
-    async def serve(self) -> None:
-        """Serve the mount until it is gone or `pyfuse3.terminate` was called, and commands have ended."""
-        async with trio.open_nursery() as self._nursery:
-            await pyfuse3.main()
-
-    def cancel(self) -> None:
-        """Commands in progress are asked to end."""
-        for opened in self._open.values():
-            opened.cancel()
-
     # -- open files
 
     async def open(
         self, inode: pyfuse3.InodeT, flags: pyfuse3.FlagT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.FileInfo:
         node = self._nodes[inode]
-        name = os.fsdecode(node.name)
-        device = False
         if isinstance(node.entry, Directory):
             raise pyfuse3.FUSEError(errno.EISDIR)
         if isinstance(node.entry, Link):
             raise pyfuse3.FUSEError(errno.ELOOP)
-        opened: Open
-        if isinstance(node.entry, File):
-            opened = OpenFile(name, node.entry, flags)
-        else:
-            assert self._nursery is not None
-            device = True
-            try:
-                opened = OpenDevice(name, node.entry.open(), flags, ctx.pid, self._nursery)
-            except OSError as error:
-                raise fuse_error(error) from None
+        opened = OpenFile(os.fsdecode(node.name), node.entry, flags)
         handle = self._next_handle
         self._next_handle += 1
         self._open[handle] = opened
-        return pyfuse3.FileInfo(
-            fh=pyfuse3.FileHandleT(handle), direct_io=True, keep_cache=False, nonseekable=device
-        )
+        return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(handle), direct_io=True, keep_cache=False)
 
     async def write(self, fh: pyfuse3.FileHandleT, off: int, buf: bytes) -> int:
         return await self._open[fh].write(buf)
@@ -127,20 +100,8 @@ class Operations(pyfuse3.Operations):
     async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes:
         return await self._open[fh].read(off, size)
 
-    async def poll(
-        self,
-        inode: pyfuse3.InodeT,
-        fh: pyfuse3.FileHandleT,
-        poll_handle: pyfuse3.PollHandle | None,
-        ctx: pyfuse3.RequestContext,
-    ) -> int:
-        return self._open[fh].poll(poll_handle)
-
     async def release(self, fh: pyfuse3.FileHandleT) -> None:
-        self._open.pop(fh).release()
-
-    async def fsync(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
-        raise pyfuse3.FUSEError(errno.EINVAL)  # As the kernel's device, which has no fsync.
+        del self._open[fh]
 
     # -- names and attributes
 
@@ -204,16 +165,12 @@ class Operations(pyfuse3.Operations):
         return data
 
 
-def _mode(entry: Entry, mode: int, parent: _Node | None) -> int:
+def _mode(entry: Entry) -> int:
     if isinstance(entry, Directory):
-        # Who may read or write a device may search the directory.
-        return stat.S_IFDIR | (0o555 if parent is not None else mode & 0o444 | 0o100 | (mode & 0o444) >> 2)
+        return stat.S_IFDIR | 0o555
     if isinstance(entry, Link):
         return stat.S_IFLNK | 0o777
-    if isinstance(entry, File):
-        readable, writable = entry.read is not None, entry.write is not None
-        return stat.S_IFREG | (0o444 if readable else 0) | (0o200 if writable else 0)
-    return stat.S_IFREG | mode
+    return stat.S_IFREG | (0 if entry.read is None else 0o444) | (0 if entry.write is None else 0o200)
 
 
 def _attributes(inode: pyfuse3.InodeT, mode: int, size: int) -> pyfuse3.EntryAttributes:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from cusetpm.devices.fusedir import FuseDirectory
+from cusetpm.devices.fusefile import FuseFile
+from cusetpm.devices.fusemount import Mounter
 from cusetpm.devices.rawsocket import ManagedSocket, RawSocket
-from cusetpm.devices.session import Device, SharedDevice
+from cusetpm.devices.session import AnyDevice, Device, SharedDevice
 from cusetpm.rm.manager import ResourceManager
 from tests.conformance.fake_tpm import FakeTpm
 from tests.conftest import RunInVm
@@ -42,26 +45,29 @@ needs_fuse = pytest.mark.skipif(
 )
 
 
+@contextmanager
+def served(directory: Path, devices: dict[str, AnyDevice]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for name, device in devices.items():
+            (directory / name).touch()
+            file = FuseFile(directory / name, device, Mounter())
+            file.start()
+            stack.callback(file.stop)
+        yield
+
+
 @needs_fuse
-def test_a_file_of_the_fuse_directory_is_a_tpm_device(tmp_path: Path) -> None:
-    directory = FuseDirectory(tmp_path, {"tpm0": Device(FakeTpm()), "tpm1": Device(FakeTpm())})
-    directory.start()
-    try:
+def test_a_mounted_file_is_a_tpm_device(tmp_path: Path) -> None:
+    with served(tmp_path, {"tpm0": Device(FakeTpm()), "tpm1": Device(FakeTpm())}):
         check_front_end("device", tmp_path / "tpm1")
-    finally:
-        directory.stop()
 
 
 @needs_fuse
-def test_a_file_of_the_fuse_directory_is_a_resource_manager_s_device(tmp_path: Path) -> None:
+def test_a_mounted_file_is_a_resource_manager_s_device(tmp_path: Path) -> None:
     shared = manager()
-    directory = FuseDirectory(tmp_path, {"tpm0": Device(shared), "tpmrm0": SharedDevice(shared)})
-    directory.start()
-    try:
+    with served(tmp_path, {"tpm0": Device(shared), "tpmrm0": SharedDevice(shared)}):
         check_front_end("managed", tmp_path / "tpmrm0", tmp_path / "tpm0")
         check_front_end("device", tmp_path / "tpm0")
-    finally:
-        directory.stop()
 
 
 def test_the_raw_socket_is_one(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_where_the_profile_refuses_namespaces_it_is_the_socket_and_says_why(
     assert done.returncode == 125
     (line,) = done.stderr.splitlines()
     assert line.startswith("cusetpm: ")
-    assert "cannot mount a FUSE directory" in line
+    assert "cannot mount a FUSE file system" in line
 
 
 def test_without_the_device_it_is_the_socket(contain: Run) -> None:

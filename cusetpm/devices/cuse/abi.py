@@ -1,4 +1,4 @@
-"""The part of the kernel's FUSE and CUSE message format that a character device needs.
+"""The part of the kernel's FUSE and CUSE message format that a single file needs.
 
 Names are those of the kernel's include/uapi/linux/fuse.h; integers are in the machine's byte order.
 """
@@ -15,13 +15,18 @@ FUSE_KERNEL_MINOR_VERSION: Final = 31
 CUSE_MIN_MINOR_VERSION: Final = 11
 """The first minor version with CUSE."""
 
+FUSE_GETATTR: Final = 3
+FUSE_SETATTR: Final = 4
 FUSE_OPEN: Final = 14
 FUSE_READ: Final = 15
 FUSE_WRITE: Final = 16
 FUSE_RELEASE: Final = 18
+FUSE_STATFS: Final = 17
 FUSE_FSYNC: Final = 20
 FUSE_FLUSH: Final = 25
+FUSE_INIT: Final = 26
 FUSE_INTERRUPT: Final = 36
+FUSE_DESTROY: Final = 38
 FUSE_IOCTL: Final = 39
 FUSE_POLL: Final = 40
 CUSE_INIT: Final = 4096
@@ -33,6 +38,13 @@ FUSE_NOTIFY_POLL: Final = 1
 FUSE_POLL_SCHEDULE_NOTIFY: Final = 1 << 0
 FOPEN_DIRECT_IO: Final = 1 << 0
 FOPEN_NONSEEKABLE: Final = 1 << 2
+
+FUSE_ATOMIC_O_TRUNC: Final = 1 << 3
+FUSE_BIG_WRITES: Final = 1 << 5
+
+FATTR_MODE: Final = 1 << 0
+FATTR_UID: Final = 1 << 1
+FATTR_GID: Final = 1 << 2
 
 FUSE_MIN_READ_BUFFER: Final = 8192
 
@@ -47,6 +59,23 @@ CUSE_INIT_IN: Final = Struct("=IIII")
 
 CUSE_INIT_OUT: Final = Struct("=IIIIIIII40x")
 """cuse_init_out: major, minor, unused, flags, max_read, max_write, dev_major, dev_minor, spare[10]."""
+
+INIT_IN: Final = Struct("=IIII")
+"""fuse_init_in: major, minor, max_readahead, flags; newer kernels send more."""
+
+INIT_OUT: Final = Struct("=IIIIHHIIHHI28x")
+"""fuse_init_out: major, minor, max_readahead, flags, max_background, congestion_threshold, max_write,
+time_gran, max_pages, map_alignment, flags2, unused[7]."""
+
+ATTR_OUT: Final = Struct("=QI4xQQQQQQIIIIIIIIII")
+"""fuse_attr_out: attr_valid, attr_valid_nsec; then fuse_attr: ino, size, blocks, atime, mtime, ctime, their
+nanoseconds, mode, nlink, uid, gid, rdev, blksize, flags."""
+
+SETATTR_IN: Final = Struct("=I64xI4xII4x")
+"""fuse_setattr_in: valid, mode, uid, gid; without file handle, size, owner of a lock and times."""
+
+STATFS_OUT: Final = Struct("=QQQQQIII28x")
+"""fuse_kstatfs: blocks, bfree, bavail, files, ffree, bsize, namelen, frsize."""
 
 OPEN_IN: Final = Struct("=II")
 """fuse_open_in: flags, open_flags."""
