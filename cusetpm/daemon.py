@@ -226,6 +226,9 @@ class System:
     encrypts the NV of a chip of our own, and with it everything.  Raises StateError, one line for people,
     when the directory cannot be used, and OSError from the file system.
 
+    With *accept_rollback* the manager takes old copies, as `Manager` says; *restoring* is for who puts back a
+    backup.
+
     A start works in memory until a device is accepted (docs/adr/0008-a-start-that-is-refused.md), but for
     what it asks of a chip outside.  Only a
     directory without a complete store of the manager is written to before, and if it was empty, `close` makes
@@ -233,7 +236,8 @@ class System:
     """
 
     def __init__(self, path: Path, now: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000, *,
-                 scratch: Path | None = None, chip: str | None = None, key: bytes = b"") -> None:
+                 scratch: Path | None = None, chip: str | None = None, key: bytes = b"",
+                 accept_rollback: bool = False, restoring: bool = False) -> None:
         self._now = now
         self._host = Host()
         self._devices: list[Device] = []
@@ -242,7 +246,7 @@ class System:
         with ExitStack() as stack:
             self._primes = PrimePool()
             stack.callback(self._primes.close)
-            self.state = StateDirectory(path)
+            self.state = StateDirectory(path, restoring=restoring)
             stack.callback(self.state.close)
             settings = read_settings(path)
             if chip is not None and chip != settings.chip:
@@ -253,7 +257,7 @@ class System:
             stack.callback(self.chip.close)
             self.manager = Manager(self.state.manager, _sealing(settings, self.chip), os.urandom,
                                    pcr_bits(settings.pcrs), now=now, interval=COUNT_INTERVAL_MS, held=True,
-                                   scratch=scratch)
+                                   scratch=scratch, accept_rollback=accept_rollback)
             stack.callback(self.manager.close, self._not_counted)
             if self.manager.new:
                 # Its counter has to be in the chip, durably, before anything can be counted.

@@ -17,11 +17,11 @@ from pathlib import Path
 from threading import Lock
 from uuid import UUID
 
+from cusetpm.records import truth
 from cusetpm.suspended import Suspended
 from cusetpm.transport import Cancelled, Transport
 from cusetpm.trouble import Trouble
 from hwtpm.crypto import aead
-from hwtpm.crypto.errors import AuthenticationFailed
 from hwtpm.errors import ProtocolError, StateError
 from hwtpm.family import Engine, Family, response_code
 from hwtpm.slots import Slots
@@ -338,22 +338,7 @@ class Guest:
 
     def _load(self) -> tuple[int, bytes | None]:
         """Return the slot that holds the truth, and the snapshot in it; None for a vTPM that is new."""
-        records = [self._slots.read(0), self._slots.read(1)]
-        known = self._ask(protocol.load_hash_key())
-        if not known:
-            if None not in records:
-                raise StateError(f"{self._slots.path}: there is a state, but the manager has no key for vTPM "
-                                 f"{self.uuid}; was the manager's store replaced?")
-            return 1, None
-        digest, key = known[:32], known[32:]
-        for slot, record in enumerate(records):
-            if record is not None and sha256(record).digest() == digest:
-                try:
-                    return slot, aead.open(key, record, self.uuid.bytes)
-                except AuthenticationFailed:
-                    raise StateError(f"{self._slots.path}.{slot}: belongs to another vTPM") from None
-        raise StateError(f"{self._slots.path}: damaged, or an old copy was put back: neither file is the "
-                         f"state that the manager knows of vTPM {self.uuid}")
+        return truth(self._slots, self._ask(protocol.load_hash_key()), self.uuid)
 
     def _ask(self, request: bytes) -> bytes:
         return protocol.open_response(self._manager.execute(request), request)

@@ -4,6 +4,7 @@
     DIR/lock              locked while a process uses the directory
     DIR/chip.0 chip.1     the chip's NV, if it is our own
     DIR/manager.db        the vTPM manager's store
+    DIR/replaced.N/       what was there before a backup was put back; restoring while that is going on
     DIR/manager.toml      what is not the default of the manager's settings (`cusetpm.settings`)
     DIR/guests/NAME/      one vTPM: uuid, state.0, state.1; state.running while it is suspended;
                           tcsd.data, the keys that tcsd stores
@@ -19,11 +20,14 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 from struct import Struct
+from typing import Final
 
 from cusetpm import settings
 from hwtpm.errors import StateError
 from hwtpm.slots import open_regular, sync_directory, write_whole
 
+RESTORING: Final = "restoring"
+"""The file that is there while a backup is put back (`cusetpm.backup`)."""
 _FORMAT = "cusetpm state 1\n"
 _FLOCK = Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
 
@@ -39,11 +43,14 @@ class StateDirectory:
     process holds it, if it has another format, if it is a directory of something else, or if a file is gone
     without which the others are of no use; OSError from the file system.  Nothing is changed then.
 
+    A directory in which a restoration was cut short can be opened when *restoring* only.
+
     Until `keep`, the directory is on trial: `close` removes what this start has made of an empty one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, restoring: bool = False) -> None:
         self.path = path
+        self._restoring = restoring
         self._kept = False
         self._made_format = self._made_lock = False
         self._lock = -1
@@ -137,6 +144,11 @@ class StateDirectory:
 
         A new chip or store in the place of a lost one would only be in the way of the one that is put back.
         """
+        if self._restoring:
+            return
+        if os.path.lexists(self.path / RESTORING):
+            raise StateError(f"{self.path}: a backup was being put back when that was cut short; restore it "
+                             f"once more")
         guests = _any_content(self.path, "guests/*/state.?")
         chip = settings.read(self.path).driver != "model" or _any_content(self.path, "chip.?")
         if (guests or _any_content(self.path, "manager.db")) and not chip:

@@ -153,8 +153,8 @@ def believed(keys: RootKeys, mark: Mark, rows: Rows, unseal: Unseal,
     """
     stored = keys.open_mark(mark)
     book = Book(keys, rows, keys.digest_of(rows), unseal)
-    if not same(stored, book.digest):
-        told = _what_differs(book, stored.odd_one(book.digest))
+    told = differs(book, stored)
+    if told is not None:
         damaged = problems(book)
         if damaged:
             raise StateError(damaged[0])
@@ -181,14 +181,18 @@ def problems(book: Book) -> list[str]:
     return found
 
 
-def _what_differs(book: Book, place: int) -> str:
-    """Return the line that says what is old in *book*: the row at *place*, if that is a place."""
+def differs(book: Book, stored: Digest) -> str | None:
+    """Return the line that says which row of *book* is not one that *stored* is the digest of; None: none."""
+    if same(stored, book.digest):
+        return None
+    place = stored.odd_one(book.digest)
+    again = "put the newest copy of the store back"
     if not 1 <= place >> 128 <= 3:
-        return "old rows of several groups or vTPMs were put back; put the newest copy of the store back"
+        return f"old rows of several groups or vTPMs were put back; {again}"
     if book.rows.get(place) is None:
-        return f"{place_name(place)} is gone; put the newest copy of the store back"
+        return f"{place_name(place)} is gone; {again}"
     what = "damaged, or " if split(place)[0] is SealedKey else ""
-    return f"{place_name(place)} is {what}an old one that was put back; put the newest copy of the store back"
+    return f"{place_name(place)} is {what}an old one that was put back; {again}"
 
 
 def opened(number: int, sealed: bytes, half: Half) -> GroupKeys:

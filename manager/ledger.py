@@ -225,22 +225,10 @@ class Ledger:
         self._agree(count)
         self._in_doubt = False
 
-    def _present_keys(self, chip: Conversation) -> RootKeys:
-        """Return the root keys under the mask that the chip has now."""
-        number = self._identity.mask
-        if not number:
-            return self._unmasked()
-        try:
-            mask = chip.read_area(number, 0, self.root.mask_auth, KEY_SIZE)
-        except TpmError:
-            if self._chip.has_area(number):
-                raise
-            raise StateError(f"the chip has no key mask at NV index 0x{number:08x}; put the chip's NV back "
-                             f"that belongs to this store") from None
-        return RootKeys(self.root.sealed, mask, self._identity)
+    def _present_keys(self, talk: Conversation) -> RootKeys:
+        return present_keys(self._chip, talk, self.root.sealed, self._identity)
 
     def _unmasked(self) -> RootKeys:
-        """Return the root keys of a store that was one of format 1, until a first key is destroyed."""
         return RootKeys(self.root.sealed, b"", self._identity._replace(mask=0))
 
     def _replaced(self, chip: Conversation, count: int, mark: Mark, rows: Rows) -> Book | None:
@@ -252,7 +240,7 @@ class Ledger:
             return None
         following: RootKeys | None = None
         # The chip has the mask before, a first one that is not written yet, or no mask.
-        for keys in self._present_keys, lambda chip: self._unmasked():
+        for keys in self._present_keys, lambda _: self._unmasked():
             with suppress(AuthenticationFailed, StateError, TpmError):
                 following = RootKeys(self.root.sealed, keys(chip).decrypt_mask(mark), self._identity)
                 break
@@ -358,6 +346,24 @@ class Ledger:
 
     def _mark(self) -> Mark:
         return self.root.mark(self._epoch, self.book.digest, nonce(self._entropy))
+
+
+def present_keys(chip: SealingChip, talk: Conversation, root: bytes, identity: Identity) -> RootKeys:
+    """Return the keys of the store *identity*, whose sealed key is *root*, under the mask of *chip* now.
+
+    A store that was one of format 1 has none until a first key is destroyed.  StateError, one line for
+    people, if the chip has lost it.
+    """
+    keys = RootKeys(root, b"", identity)
+    if not identity.mask:
+        return keys
+    try:
+        return RootKeys(root, talk.read_area(identity.mask, 0, keys.mask_auth, KEY_SIZE), identity)
+    except TpmError:
+        if chip.has_area(identity.mask):
+            raise
+        raise StateError(f"the chip has no key mask at NV index 0x{identity.mask:08x}; put the chip's NV "
+                         f"back that belongs to this store") from None
 
 
 def _not_ours(epoch: int, count: int) -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from manager.book import Book, Closed, Moved, NoVtpm
 from manager.change import Change
+from manager.check import check
 from manager.ledger import Ledger
 from manager.model import ADMIN, DEFAULT_PCRS, MOVED, Group, SealedKey, Vtpm
 from manager.sealing import SealingChip
@@ -43,6 +44,7 @@ class Manager:
         self.saves = 0  # that are durable
         self._held = True
         self._auto_create = auto_create
+        self._chip = chip
         self._lock = Lock()
         self._ledger = Ledger(store_path, chip, entropy, pcrs, now, interval, scratch,
                               accept_rollback)
@@ -153,6 +155,21 @@ class Manager:
         """Return the vTPM *uuid*; NoVtpm, a StateError, without one, and Closed when its group is."""
         with self._reading() as book:
             return book.vtpm(uuid)
+
+    def check(self) -> list[str]:
+        """Return a line for everything in the store, as it is in its file, that is damaged; none is good."""
+        with self._lock:
+            self._ledger.settle()
+            return check(self._ledger.store, self._chip)
+
+    def backup(self, target: Path, beside: Callable[[Book], None]) -> None:
+        """*target*, which is not there yet, is a store with the same contents, durably.
+
+        While nothing can change *beside* is called with them, for what has to go with it.
+        """
+        with self._reading() as book:
+            self._ledger.store.backup(target)
+            beside(book)
 
     # What who runs it asks for
 

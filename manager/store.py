@@ -171,6 +171,25 @@ class Store:
             if self._all(query):
                 raise StateError("damaged: its root key is gone")
 
+    def integrity(self) -> list[str]:
+        """Return what SQLite finds wrong with the file's pages, a line each."""
+        try:
+            found = self._all("PRAGMA integrity_check")
+        except StateError as error:
+            return [str(error)]
+        return [" ".join(str(line).split()) for (line,) in found if line != "ok"]
+
+    def backup(self, target: Path) -> None:
+        """*target*, a new file of mode 0600, is a store with the same contents, durably.
+
+        OSError if the file is there already or cannot be made.
+        """
+        _make(target, fresh=True)
+        with _translated(), closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            self._db.backup(copy)
+        with open(target, "rb") as file:
+            os.fsync(file.fileno())
+
     def _put(self, place: int, row: AnyRow | None) -> None:
         """*row* is the row at *place*; None: there is none."""
         kind, key = split(place)
@@ -307,10 +326,12 @@ def _sync_wal(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _make(path: Path) -> None:
-    """A file is at *path*; one that was not there is empty, and its name on the device."""
+def _make(path: Path, *, fresh: bool = False) -> None:
+    """A file is at *path*, a *fresh* one or any; one that was not there is empty, and its name durable."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
+        if fresh:
+            raise
         return
     sync_directory(path.parent)

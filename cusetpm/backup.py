@@ -1,0 +1,217 @@
+"""Backups of a state directory while it is used, and back again.
+
+    BACKUP/format           "cusetpm backup 1"
+    BACKUP/manager.db       the manager's store
+    BACKUP/guests/NAME/     uuid, the one of state.0 and state.1 that the store knows, tcsd.data
+
+The chip is not in it: a store is of use with its chip only, and only until a key is destroyed after the
+backup was made.  To put one back is to accept a roll-back; what was there before is kept beside it.
+
+A check of a state directory looks at the store and at what the same directory has of each vTPM.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from cusetpm.daemon import System
+from cusetpm.records import truth
+from cusetpm.statedir import RESTORING, StateDirectory
+from hwtpm.errors import ProtocolError, StateError, TpmError
+from hwtpm.slots import Slots, sync_directory, write_whole
+from manager.book import Book, Closed, NoVtpm
+from manager.model import MOVED
+
+_FORMAT: Final = "cusetpm backup 1\n"
+_ASIDE: Final = "replaced."  # directories with what was there before a backup was put back
+
+
+def check(system: System) -> list[str]:
+    """Return a line for everything in the released *system*'s directory that is damaged; none is good.
+
+    A state of a vTPM whose group is closed cannot be looked at, nor one that has moved away.
+    """
+    return system.manager.check() + _check_vtpms(system)
+
+
+def _check_vtpms(system: System) -> list[str]:
+    found = []
+    for name, uuid, path in _vtpms(system.state):
+        try:
+            vtpm = system.manager.vtpm(uuid)
+            if vtpm.flags & MOVED:
+                continue
+            known = vtpm.hash_key
+        except NoVtpm:
+            known = b""
+        except Closed:
+            continue
+        try:
+            with closing(Slots(path)) as slots:
+                truth(slots, known, uuid)
+        except (StateError, OSError) as error:
+            found.append(f"vTPM {name}: {error}")
+    return found
+
+
+def backup(system: System, target: Path) -> int:
+    """*target*, which is not there yet, is a backup of what *system* uses; return how many vTPMs are in it.
+
+    Saves wait only for the copy of the store, and for states that have changed since their copy was made.
+    StateError if *target* is there, or a state is not that which the manager knows; OSError from the file
+    system.  There is no *target* then.
+    """
+    if os.path.lexists(target):
+        raise StateError(f"{target}: is there already; take another name for the backup")
+    making = target.with_name(f".{target.name}.{os.getpid()}")
+    copies = _Copies(system.state, making / "guests")
+    making.mkdir(mode=0o700)
+    try:
+        copies.make()
+        system.manager.backup(making / "manager.db", copies.mend)
+        write_whole(making / "format", _FORMAT.encode())
+        making.rename(target)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    sync_directory(target.parent)
+    return len(copies.digests)
+
+
+class _Copies:
+    """Copies of the states of all vTPMs of *state* in the directory *target*; `digests` says which."""
+
+    def __init__(self, state: StateDirectory, target: Path) -> None:
+        self._state, self._target = state, target
+        self.digests: dict[UUID, set[bytes]] = {}
+
+    def make(self) -> None:
+        """There is a copy of each, which may be too old by the time that all are made."""
+        for name, uuid, path in _vtpms(self._state):
+            self._copy(name, uuid, path)
+        self._target.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def mend(self, book: Book) -> None:
+        """The copies are those that *book* knows, and nothing else."""
+        for name, uuid, path in _vtpms(self._state):
+            try:
+                known = book.vtpm(uuid).hash_key
+            except (NoVtpm, Closed):
+                continue
+            if known and known[:32] not in self.digests.get(uuid, set()):
+                self._copy(name, uuid, path)
+                if known[:32] not in self.digests[uuid]:
+                    with closing(Slots(path)) as slots:
+                        truth(slots, known, uuid)
+
+    def _copy(self, name: str, uuid: UUID, path: Path) -> None:
+        home = self._target / name
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(home / "uuid", f"{uuid}\n".encode())
+        with suppress(FileNotFoundError):
+            write_whole(home / "tcsd.data", self._state.stored_keys(name).read_bytes())
+        self.digests[uuid] = set()
+        with closing(Slots(path)) as source, closing(Slots(home / "state")) as copy:
+            for slot in (0, 1):
+                record = source.read(slot)
+                if record is not None:
+                    copy.write(slot, record)
+                    self.digests[uuid].add(sha256(record).digest())
+
+
+def restore(path: Path, source: Path) -> list[str]:
+    """The state directory *path* is as when the backup *source* was made; return what was accepted for that.
+
+    What was there is in a directory of its own in *path*.  StateError, one line for people, if *source* is no
+    backup, if its store cannot be opened any more, or if the directory is in use; nothing has changed then.
+    """
+    try:
+        found = (source / "format").read_text(errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        raise StateError(f"{source}: not a backup of cusetpm") from None
+    if found != _FORMAT:
+        raise StateError(f"{source}: its format is {found.strip()[:40]!r}, this version of cusetpm reads "
+                         f"{_FORMAT.strip()!r}")
+    with closing(StateDirectory(path, restoring=True)) as state:
+        state.keep()
+        _put_back(path)
+        aside = _free(path)
+        write_whole(path / RESTORING, aside.name.encode())
+        _exchange(path, source, aside)
+    try:
+        with closing(System(path, accept_rollback=True, restoring=True)) as system:
+            damaged = _check_vtpms(system)
+            if damaged:
+                raise StateError(f"{source}: {damaged[0]}")
+            system.manager.release()
+            system.chip.release()
+            accepted = list(system.manager.accepted)
+    except (StateError, ProtocolError, TpmError, OSError):
+        with closing(StateDirectory(path, restoring=True)) as state:
+            state.keep()
+            _put_back(path)
+        raise
+    (path / RESTORING).unlink()
+    sync_directory(path)
+    return accepted
+
+
+def _exchange(path: Path, source: Path, aside: Path) -> None:
+    """The store and the vTPMs of *path* are in *aside*, and those of *source* in their place, durably."""
+    aside.mkdir(mode=0o700)
+    for each in [*path.glob("manager.db*"), path / "guests"]:
+        with suppress(FileNotFoundError):
+            each.rename(aside / each.name)
+    shutil.copyfile(source / "manager.db", path / "manager.db")
+    (path / "manager.db").chmod(0o600)
+    shutil.copytree(source / "guests", path / "guests")
+    for each in (path / "manager.db", *(path / "guests").rglob("*"), path / "guests", aside, path):
+        _sync(each)
+
+
+def _put_back(path: Path) -> None:
+    """What a restoration that was cut short has moved away is where it was."""
+    try:
+        aside = path / (path / RESTORING).read_text()
+    except FileNotFoundError:
+        return
+    if aside.name.startswith(_ASIDE) and aside.is_dir():
+        moved = list(aside.iterdir())
+        if moved:
+            for each in path.glob("manager.db*"):
+                each.unlink()
+            shutil.rmtree(path / "guests", ignore_errors=True)
+        for each in moved:
+            each.rename(path / each.name)
+        aside.rmdir()
+    (path / RESTORING).unlink()
+    sync_directory(path)
+
+
+def _free(path: Path) -> Path:
+    number = 1
+    while os.path.lexists(path / f"{_ASIDE}{number}"):
+        number += 1
+    return path / f"{_ASIDE}{number}"
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _vtpms(state: StateDirectory) -> Iterator[tuple[str, UUID, Path]]:
+    """Give name, UUID and state file of each vTPM in the directory."""
+    for home in sorted((state.path / "guests").glob("*/uuid")):
+        uuid, path = state.guest(home.parent.name)
+        yield home.parent.name, uuid, path
