@@ -20,6 +20,18 @@ _HEAD: Final = Struct(f">{_MAGIC_SIZE}sHH")
 _DIGEST: Final = b"hash"  # tag of the section with SHA-256 of the permanent state and of all other sections
 
 
+class Changes:
+    """Whether permanent state has changed since it was stored: one for all owners of a TPM.
+
+    Every command asks, and asking each owner would take as long as a small command's decoding.
+    """
+
+    __slots__ = ("any",)
+
+    def __init__(self) -> None:
+        self.any = False
+
+
 class Owner(Protocol):
     """An owner of state, of either family."""
 

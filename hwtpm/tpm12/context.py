@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 from hwtpm.command import response_of
 from hwtpm.crypto.random import Random
 from hwtpm.errors import TpmError
+from hwtpm.snapshot import Changes
 from hwtpm.tpm12.requests.command import Command
 from hwtpm.tpm12.state.audit import Audit
 from hwtpm.tpm12.state.contexts import Contexts
@@ -65,6 +66,9 @@ class Tpm:
             self.nv, self.counters, self.delegations, self.contexts, self.sha1, self.ticks,
             self.audit, self.transports, self.daa,
         )
+        self.changes = Changes()
+        for owner in self.owners:
+            owner.changes = self.changes
         self.locality = 0
         # Tells whether the command in progress has been asked to end.
         self.cancelled: Callable[[], bool] = bool

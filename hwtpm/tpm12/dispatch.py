@@ -197,7 +197,7 @@ def run(tpm: Tpm, plan: Plan, call: Call, request: Any) -> tuple[bytes, bytes]:
             for given in call.authorizations:
                 given.sessions.close(given.handle)
         raise
-    handles = plan.write_handles(*(getattr(response, name) for name in plan.response_handles))
+    handles = plan.write_handles(*[getattr(response, name) for name in plan.response_handles])
     return handles, plan.write(response)
 
 

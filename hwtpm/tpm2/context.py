@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar, get_type_hints
 from hwtpm.command import response_of
 from hwtpm.crypto.random import Random
 from hwtpm.errors import TpmError
+from hwtpm.snapshot import Changes
 from hwtpm.tpm2.requests.command import Command
 from hwtpm.tpm2.state.act import Timers
 from hwtpm.tpm2.state.audit import Audit
@@ -19,7 +20,7 @@ from hwtpm.tpm2.state.hierarchy import Hierarchies
 from hwtpm.tpm2.state.lockout import Lockout
 from hwtpm.tpm2.state.nv import NvMemory
 from hwtpm.tpm2.state.objects import Objects
-from hwtpm.tpm2.state.owner import Changes, Owner
+from hwtpm.tpm2.state.owner import Owner
 from hwtpm.tpm2.state.pcr import Pcrs
 from hwtpm.tpm2.state.platform import Platform
 from hwtpm.tpm2.state.power import Power

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import ClassVar
 
+from hwtpm.snapshot import Changes
+
 
 class Start(Enum):
     """How the TPM was started (Part 2, 4.5)."""
@@ -28,10 +30,11 @@ class Owner:
 
     def __init__(self) -> None:
         self.dirty = False
+        self.changes = Changes()
 
     def touch(self) -> None:
         """Permanent state has changed and must be stored before the response leaves."""
-        self.dirty = True
+        self.dirty = self.changes.any = True
 
     def save(self) -> bytes:
         """Return the permanent state."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, ClassVar
 
+from hwtpm.snapshot import Changes
 from hwtpm.wire import Int
 
 
@@ -18,18 +19,6 @@ class Start(Enum):
 
 FLAG = Annotated[bool, Int("B", allowed=(0, 1))]
 """Whether something is so, as one octet."""
-
-
-class Changes:
-    """Whether permanent state has changed since it was stored: one for all owners of a TPM.
-
-    Every command asks, and asking each owner would take as long as a small command's decoding.
-    """
-
-    __slots__ = ("any",)
-
-    def __init__(self) -> None:
-        self.any = False
 
 
 class Owner:
