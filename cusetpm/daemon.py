@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Lock, Thread
+from uuid import UUID
 
 from cusetpm.chips import ChipWay, open_chip
 from cusetpm.devices.swtpm.abi import PTM_BLOB_TYPE_PERMANENT, PTM_BLOB_TYPE_VOLATILE, TPM_BAD_TYPE
@@ -287,8 +288,11 @@ class System:
         try:
             guest = Guest(kind, uuid, path, inner.front, os.urandom, self._now, seed, self._primes.take,
                           powered=powered, resume=resume, bare=bare, trouble=trouble)
-        except BaseException:
+        except BaseException as error:
             inner.close()
+            if isinstance(error, ProtocolError) and trouble.cause is not None:
+                # What the manager met says more than its answer to the vTPM.
+                raise trouble.cause from None
             raise
         try:
             outer = connect(guest, front_domid=vtpm + 1, back_domid=vtpm, uuid=str(uuid), host=self._host)
@@ -299,6 +303,10 @@ class System:
         device = Device(name, kind, guest, outer, inner, trouble, self._accept)
         self._devices.append(device)
         return device
+
+    def running(self, uuid: UUID) -> bool:
+        """Tell whether the vTPM *uuid* has a device here."""
+        return any(device.guest.uuid == uuid for device in self._devices)
 
     def _accept(self, device: Device) -> None:
         """Store what the start of *device* has changed.

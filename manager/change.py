@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from copy import copy
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from manager.model import (
     DEFAULT_PCRS,
     ROOT,
     Changes,
+    Gone,
     Group,
     GroupRow,
     Platform,
@@ -54,7 +56,7 @@ class Change:
 
     def group(self, number: int) -> Group:
         """Return the group *number*, whether its key can be had or not."""
-        return self._shared(number)[1]
+        return copy(self._shared(number)[1])
 
     def secret(self, number: int) -> bytes:
         """Return the 32 octets that the chip has sealed for the group *number*."""
@@ -91,13 +93,15 @@ class Change:
         if number >= _GROUPS:
             raise StateError("there are too many groups")
         keys = self._opened[number] = GroupKeys(number, self._entropy(KEY_SIZE), self._entropy(KEY_SIZE))
-        self._put_group(number, keys.half, group)
+        self._put_group(number, keys.half, copy(group))
         self.seal(number, platforms)
         return number
 
     def put_group(self, number: int, group: Group) -> None:
         """The group *number* is *group*."""
-        self._put_group(number, self._shared(number)[0], group)
+        half, before = self._shared(number)
+        group.gone = before.gone
+        self._put_group(number, half, copy(group))
 
     def remove_group(self, number: int) -> None:
         """The group *number*, which has no vTPMs and is not the first, is gone."""
@@ -126,7 +130,14 @@ class Change:
         row = self._row(uuid)
         if row is None:
             raise NoVtpm(uuid)
+        generation = self.vtpm(uuid).generation
         self.changes[vtpm_place(uuid)] = None
+        if generation:
+            # The bundle that has brought it must not bring it again.
+            half, first = self._shared(ROOT)
+            others = [gone for gone in first.gone if gone.uuid != uuid.bytes]
+            first.gone = [*others, Gone(uuid.bytes, generation)]
+            self._put_group(ROOT, half, first)
         self.renew(row.group)
 
     def seal(self, number: int, platforms: Sequence[Platform] = ()) -> None:

@@ -83,7 +83,8 @@ class RootKeys:
     """What the 32-octet sealed root key is good for in the store *identity*, with the chip's key *mask*.
 
     An empty mask: the chip has none yet.  `counter_auth` and `mask_auth` are the authValues of the chip's
-    counter and of the NV space of the mask, whatever is in it.
+    counter and of the NV space of the mask, `moving_key` is the private key that other managers encrypt for.
+    They stay whatever is in the mask.
     """
 
     def __init__(self, root: bytes, mask: bytes, identity: Identity) -> None:
@@ -92,6 +93,7 @@ class RootKeys:
         store = _STORE.pack(identity.store, identity.counter)
         self.counter_auth = _derive(root, b"counter", store)
         self.mask_auth = _derive(root, b"mask", store)[:20]  # as much as a TPM 1.2 takes
+        self.moving_key = _derive(root, b"moving", store)
         self._identity = _IDENTITY.pack(*identity)
         self._root = _derive(root, b"root", self._identity, mask)
         self._fingerprint = _derive(self._root, b"row digest")

@@ -140,6 +140,11 @@ class Manager:
         with self._reading() as book:
             return book.group_keys(number).sealed
 
+    def moving_key(self) -> bytes:
+        """Return the private key, 32 octets, for vTPMs that other managers send (`manager.moving`)."""
+        with self._reading() as book:
+            return book.keys.moving_key
+
     def vtpms(self, group: int, offset: int = 0, limit: int | None = None) -> list[UUID]:
         """Return the vTPMs of *group* in the order of their creation: *limit* at most, from *offset* on."""
         with self._reading() as book:

@@ -48,12 +48,20 @@ class Platform(Wire):
     digest: Annotated[bytes, Sized(64, prefix="B")]
 
 
+class Gone(Wire):
+    """A vTPM that came from another manager and was removed here, *generation* being its last one."""
+
+    uuid: Annotated[bytes, Fixed(16)]
+    generation: Annotated[int, Int("I")]
+
+
 class Group(Wire):
     """A group of vTPMs, and who says in which configurations of the machine they may run.
 
     *saa* is the modulus of the System Approval Agent's public key; empty: there is none yet.  *aik* is the
     group's identity key as the chip gives it out, with the secret *aik_auth*.  *sequence*, *platforms* and
     *kernels* are its configuration list.  *registered* is 1 when its key can be recovered, with *recovery*.
+    *gone* is kept by the first group for all, and by nobody but `Change`.
     """
 
     uuid: Annotated[bytes, Fixed(16)]
@@ -65,14 +73,21 @@ class Group(Wire):
     kernels: Annotated[Sequence[Annotated[bytes, Sized(64, prefix="B")]], ListOf(1024)] = ()
     registered: Annotated[int, Int("B")] = 0
     recovery: Annotated[bytes, Sized(4096)] = b""
+    gone: Annotated[Sequence[Gone], ListOf(1 << 20)] = ()
 
 
 class Vtpm(Wire):
-    """A vTPM: *flags*, the *hash_key* it has had kept last (empty: none yet) and the hash of its *kernel*."""
+    """A vTPM: *flags*, the *hash_key* it has had kept last (empty: none yet) and the hash of its *kernel*.
+
+    *generation* is how often it has been sent to another manager; *target* is the address of the one that it
+    was sent to, if it has MOVED.
+    """
 
     flags: Annotated[int, Int("I")] = 0
     hash_key: Annotated[bytes, Sized(HASH_KEY_MAX), SECRET] = b""
     kernel: Annotated[bytes, Sized(64, prefix="B")] = b""
+    generation: Annotated[int, Int("I")] = 0
+    target: Annotated[bytes, Sized(32, prefix="B")] = b""
 
 
 class SealedKey(NamedTuple):

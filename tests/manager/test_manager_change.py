@@ -45,7 +45,7 @@ def own(tmp_path: Path) -> Iterator[OwnChip]:
 
 
 def group(n: int) -> Group:
-    return Group(bytes([n]) * 16, os.urandom(256), b"aik", b"auth", 1, [], [bytes(20)])
+    return Group(bytes([n]) * 16, os.urandom(256), b"aik", b"auth", 1, [], [bytes(20)], gone=[])
 
 
 def extend(chip: TestChip, value: bytes) -> None:

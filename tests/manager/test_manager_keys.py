@@ -38,7 +38,8 @@ N1, N2 = b"n" * 12, b"m" * 12
 GROUP_KEYS = GroupKeys(1, b"g" * 32, b"h" * 32)
 VTPM = Vtpm(1, b"k" * 64, b"kernel")
 ROW = GROUP_KEYS.encrypt_vtpm(A, VtpmRow(1, 7, 5, b""), VTPM, N1)
-GROUP = Group(b"u" * 16, b"saa", b"aik", b"auth", 3, [Platform(b"\xff\0\0", b"d" * 32)], [b"l" * 20], 1, b"r")
+GROUP = Group(b"u" * 16, b"saa", b"aik", b"auth", 3, [Platform(b"\xff\0\0", b"d" * 32)],
+              [b"l" * 20], 1, b"r", [])
 GROUP_ROW = KEYS.encrypt_group(1, 5, GROUP_KEYS.half, GROUP, N1)
 SEAL = SealedKey(b"parent", b"\xff\0\0", b"digest", b"public", b"private")
 
