@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from cusetpm.chips import ChipWay, open_chip
@@ -37,6 +38,13 @@ from manager.manager import Manager
 from manager.protocol import Endpoint
 from manager.sealing import SealingChip
 from manager.sealing20 import Chip20, Secrets
+from manager.service import Service
+from manager.vtpms import Connection
+
+if TYPE_CHECKING:
+    from manager.attesting import AttestingChip
+    from manager.quote import Meaning
+    from manager.sealing12 import Secrets as Secrets12
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +83,14 @@ class Device:
     """
 
     def __init__(self, name: str, kind: Family, guest: Guest, outer: Link, inner: Link,
-                 trouble: Trouble, accept: Callable[[Device], None]) -> None:
+                 trouble: Trouble, accept: Callable[[Device], None], leave: Callable[[], None]) -> None:
         self.name = name
         self.trouble = trouble
         self.family = kind.name
         self._family = kind
         self.guest, self.outer, self.inner = guest, outer, inner
         self._store = accept
+        self._leave = leave
         self._accepting = Lock()
         self._accepted = False
         self._refused: Exception | None = None  # why what the start has changed could not be stored
@@ -200,23 +209,58 @@ class Device:
         self.outer.close()
         self.guest.close()
         self.inner.close()
+        self._leave()
 
 
-def _sealing(settings: Settings, way: ChipWay) -> SealingChip:
-    """Return the chip at the end of *way* as the manager sees it."""
+def _way_to(settings: Settings, way: ChipWay) -> Callable[[bytes], bytes]:
+    """Return what sends the manager's commands to the chip."""
     def execute(command: bytes) -> bytes:
         return way.execute(command, settings.locality)
 
-    owner, srk = auth(settings.owner_auth), auth(settings.srk_auth)
+    return execute
+
+
+def _sealing(settings: Settings, way: ChipWay) -> SealingChip:
+    """Return the chip at the end of *way* as the manager always needs it."""
+    execute = _way_to(settings, way)
     if settings.chip == "1.2":  # its client is imported for that only
         from hwtpm.client12 import Client as Client12
         from manager.sealing12 import Chip12
-        from manager.sealing12 import Secrets as Secrets12
 
-        return Chip12(Client12(execute, os.urandom), os.urandom, settings.locality, Secrets12(owner, srk))
+        return Chip12(Client12(execute, os.urandom), os.urandom, settings.locality, _secrets12(settings))
+    return Chip20(Client(execute, os.urandom), os.urandom, _secrets20(settings))
+
+
+def _attesting(settings: Settings, way: ChipWay) -> AttestingChip:
+    """Return the chip at the end of *way* with all that it can do."""
+    execute = _way_to(settings, way)
+    if settings.chip == "1.2":
+        from hwtpm.client12 import Client as Client12
+        from manager import identity12
+
+        return identity12.Chip12(Client12(execute, os.urandom), os.urandom, settings.locality,
+                                 _secrets12(settings))
+    from manager import identity20
+
+    return identity20.Chip20(Client(execute, os.urandom), os.urandom, _secrets20(settings))
+
+
+def _secrets12(settings: Settings) -> Secrets12:
+    from manager import sealing12
+
+    return sealing12.Secrets(auth(settings.owner_auth), auth(settings.srk_auth))
+
+
+def _secrets20(settings: Settings) -> Secrets:
     # A TPM 2.0 leaves out zeros at the end of a secret (Part 1, "Authorization Values").
-    return Chip20(Client(execute, os.urandom), os.urandom,
-                  Secrets(owner.rstrip(b"\0"), settings.srk_handle, srk.rstrip(b"\0")))
+    owner, srk = (auth(spec).rstrip(b"\0") for spec in (settings.owner_auth, settings.srk_auth))
+    return Secrets(owner, settings.srk_handle, srk)
+
+
+def _meaning(settings: Settings) -> Meaning:
+    from manager.quote import Meaning
+
+    return Meaning(settings.quote_pcrs == "documented", settings.extern_data == "documented")
 
 
 class System:
@@ -256,9 +300,13 @@ class System:
                 settings = replace(settings, chip=chip)
             self.chip = open_chip(settings, self.state.chip, now, self._primes.take, key)
             stack.callback(self.chip.close)
-            self.manager = Manager(self.state.manager, _sealing(settings, self.chip), os.urandom,
-                                   pcr_bits(settings.pcrs), now=now, interval=COUNT_INTERVAL_MS, held=True,
-                                   scratch=scratch, accept_rollback=accept_rollback)
+            sealing = _sealing(settings, self.chip)
+            self.manager = Manager(self.state.manager, sealing, os.urandom, pcr_bits(settings.pcrs), now=now,
+                                   interval=COUNT_INTERVAL_MS, held=True, scratch=scratch,
+                                   auto_create=settings.auto_create, accept_rollback=accept_rollback)
+            self.service = Service(
+                self.manager, sealing, lambda: _attesting(settings, self.chip), os.urandom,
+                meaning=lambda: _meaning(settings), guests_administrate=settings.administrator == "first")
             stack.callback(self.manager.close, self._not_counted)
             if self.manager.new:
                 # Its counter has to be in the chip, durably, before anything can be counted.
@@ -272,17 +320,20 @@ class System:
             self._stack = stack.pop_all()
 
     def add_guest(self, name: str, seed: bytes | None = None, *, tpm: str = "2.0",
-                  powered: bool = True, resume: bool = False, bare: bool = False) -> Device:
+                  powered: bool = True, resume: bool = False, bare: bool = False,
+                  label: str = "") -> Device:
         """Return the device of the vTPM *name*, connected, and with power unless *powered* is false.
 
         *tpm* is its family; with *resume* it goes on from where it was suspended.  A vTPM that the state
         directory does not have yet is manufactured, from *seed* if given, and as `Guest` says if *bare*.
+        Its *label* tells the manager what it runs.
         """
         kind = family(tpm)
         uuid, path = self.state.guest(name)
         vtpm = 2 + 2 * len(self._devices)
         trouble = Trouble(f"vTPM {name}: its state cannot be saved", self._troubles, silent=True)
-        endpoint = Endpoint(self.manager, uuid, lambda error: trouble.met(self._cause(error)))
+        endpoint = Endpoint(self.service, Connection(uuid, f"vTPM {name}", label),
+                            lambda error: trouble.met(self._cause(error)))
         inner = connect(endpoint, front_domid=vtpm, back_domid=_MANAGER_DOMID,
                         uuid=str(uuid), host=self._host)
         try:
@@ -290,6 +341,7 @@ class System:
                           powered=powered, resume=resume, bare=bare, trouble=trouble)
         except BaseException as error:
             inner.close()
+            endpoint.close()
             if isinstance(error, ProtocolError) and trouble.cause is not None:
                 # What the manager met says more than its answer to the vTPM.
                 raise trouble.cause from None
@@ -299,8 +351,9 @@ class System:
         except BaseException:
             guest.close()
             inner.close()
+            endpoint.close()
             raise
-        device = Device(name, kind, guest, outer, inner, trouble, self._accept)
+        device = Device(name, kind, guest, outer, inner, trouble, self._accept, endpoint.close)
         self._devices.append(device)
         return device
 

@@ -61,6 +61,9 @@ class AttestingConversation(Conversation, Protocol):
     def endorsement_key(self) -> bytes:
         """Return the endorsement key's public part: a TPM_PUBKEY, or a TPMT_PUBLIC."""
 
+    def boot(self) -> bytes:
+        """Return what is another value after each reset of the chip, at most 20 octets."""
+
     def read_pcrs(self, pcrs: bytes) -> bytes:
         """Return the values of the PCRs."""
 
@@ -71,13 +74,8 @@ class AttestingConversation(Conversation, Protocol):
 class AttestingChip(SealingChip, Protocol):
     """A chip whose conversations do that, too."""
 
-    family: str
-
     def conversation(self, parent: bytes | None) -> AbstractContextManager[AttestingConversation]:
         """Return a conversation, as `SealingChip` says."""
-
-    def transmit(self, command: bytes) -> bytes:
-        """Return the response octets to the octets of *command*."""
 
     def return_code(self, rc: int) -> int:
         """Return the TPM 1.2 return code for an error *rc* of this chip."""

@@ -16,7 +16,6 @@ from hwtpm.errors import TpmError
 from hwtpm.tpm2.types.constants import TPM_ALG_SHA256, TPM_CC_PolicyPCR
 from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION
 from hwtpm.tpm12.types.codes import TPM_BAD_PARAMETER, TPM_SIZE
-from hwtpm.tpm12.types.pcr import TPM_PCR_COMPOSITE, TPM_PCR_SELECTION
 from hwtpm.wire import Fixed, Int, ListOf, Wire, encode, reader
 
 NR_SEALS_PER_GROUP: Final = 5
@@ -125,7 +124,9 @@ def platform_hash(family: str, bits: bytes, values: bytes) -> bytes:
 
     The values are SHA-1's with a TPM 1.2, and those of the SHA-256 bank with a TPM 2.0.
     """
-    if family == "1.2":
+    if family == "1.2":  # its structures are imported for that only
+        from hwtpm.tpm12.types.pcr import TPM_PCR_COMPOSITE, TPM_PCR_SELECTION
+
         return hashes.digest(ids.SHA1, encode(TPM_PCR_COMPOSITE(TPM_PCR_SELECTION(bits), values)))
     return pcr_policy(bits, hashes.digest(ids.SHA256, values))
 

@@ -104,12 +104,12 @@ class Change:
         self._put_group(number, half, copy(group))
 
     def remove_group(self, number: int) -> None:
-        """The group *number*, which has no vTPMs and is not the first, is gone."""
+        """The group *number*, which is not the first, is gone, and so are its vTPMs."""
         self._shared(number)
         if number == ROOT:
             raise StateError("the first group cannot be removed")
-        if self.vtpms(number):
-            raise StateError(f"group {number} still has vTPMs")
+        for uuid in self.vtpms(number):
+            self.changes[vtpm_place(uuid)] = None
         self._groups.pop(number, None)
         self.changes[group_place(number)] = None
         self._unseal_none(number)

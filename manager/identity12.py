@@ -11,6 +11,7 @@ from hwtpm.tpm12.requests.identity import ActivateIdentity, MakeIdentity
 from hwtpm.tpm12.requests.integrity import Extend, PcrRead, PCRReset
 from hwtpm.tpm12.requests.integrity import Quote as QuotePcrs
 from hwtpm.tpm12.requests.storage import LoadKey2
+from hwtpm.tpm12.requests.ticks import GetTicks
 from hwtpm.tpm12.types.constants import (
     TPM_ALG_RSA,
     TPM_AUTH_ALWAYS,
@@ -63,6 +64,10 @@ class Attester12(Conversation12):
         session = once(self._inside.oiap(self._secrets.owner))
         return encode(self._inside.run(OwnerReadInternalPub(TPM_KH_EK), session).public_portion)
 
+    def boot(self) -> bytes:
+        """Return the nonce of the tick session, which begins with power (Part 1, 20)."""
+        return self._inside.run(GetTicks()).current_time.tick_nonce
+
     def read_pcrs(self, pcrs: bytes) -> bytes:
         """Return the values of the PCRs."""
         return b"".join(self._inside.run(PcrRead(number)).out_digest for number in selected(pcrs))
@@ -95,10 +100,6 @@ class Chip12(sealing12.Chip12):
     def conversation(self, parent: bytes | None) -> Attester12:
         """Return a conversation with the chip whose SRK has the digest *parent*, if that is known."""
         return Attester12(self._client, self._entropy, self._locality, parent, self._secrets)
-
-    def transmit(self, command: bytes) -> bytes:
-        """Return the response octets to the octets of *command*."""
-        return self._client.transmit(command)
 
     def return_code(self, rc: int) -> int:
         """Return *rc*: it is of this family."""

@@ -16,6 +16,7 @@ from hwtpm.crypto import hashes
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.tpm2.requests.attestation import CertifyCreation
 from hwtpm.tpm2.requests.attestation import Quote as QuotePcrs
+from hwtpm.tpm2.requests.clock import ReadClock
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary
 from hwtpm.tpm2.requests.object import ActivateCredential, Create, Load
 from hwtpm.tpm2.requests.pcr import PCRExtend, PCRRead, PCRReset
@@ -39,6 +40,7 @@ from hwtpm.tpm2.types.attributes import (
     TPMA_OBJECT_SENSITIVEDATAORIGIN,
     TPMA_OBJECT_SIGN,
     TPMA_OBJECT_USERWITHAUTH,
+    TPMA_SESSION_AUDIT,
     TPMA_SESSION_DECRYPT,
     TPMA_SESSION_ENCRYPT,
 )
@@ -169,6 +171,11 @@ class Attester20(Sealer):
         with self._endorsement() as (_, public):
             return encode(public)
 
+    def boot(self) -> bytes:
+        """Return the counts of resets and restarts (Part 1, 36.1), authenticated."""
+        clock = self._client.run(ReadClock(), self._secured(TPMA_SESSION_AUDIT)).current_time.clock_info
+        return clock.reset_count.to_bytes(4, "big") + clock.restart_count.to_bytes(4, "big")
+
     def read_pcrs(self, pcrs: bytes) -> bytes:
         """Return the values of the PCRs in the SHA-256 bank."""
         found, left = b"", int.from_bytes(pcrs, "little")
@@ -234,10 +241,6 @@ class Chip20(sealing20.Chip20):
     def conversation(self, parent: bytes | None) -> Attester20:
         """Return a conversation with the chip whose storage key has the Name *parent*, if that is known."""
         return Attester20(self._client, self._entropy, parent, self._secrets)
-
-    def transmit(self, command: bytes) -> bytes:
-        """Return the response octets to the octets of *command*."""
-        return self._client.transmit(command)
 
     def return_code(self, rc: int) -> int:
         """Return the code of TPM 1.2 that says what *rc* says, TPM_FAIL if none does."""

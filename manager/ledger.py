@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 class Ledger:
     """The store at *path* and *chip*, in step; `book` is what the store holds.  Not safe for two threads.
 
+    `parent` is the name of the chip's storage key.
+
     The parameters and what is raised are as `manager.manager.Manager` says.  It has only read before
     `release`, which is called once.  `accepted` has a line for each roll-back that was accepted.
     """
@@ -94,7 +96,7 @@ class Ledger:
     def settle(self) -> None:
         """Memory, store and chip agree; a save that failed half-way has succeeded or never was."""
         if self._in_doubt:
-            with self._chip.conversation(self._parent) as chip:
+            with self._chip.conversation(self.parent) as chip:
                 self._reconcile(chip, self.store)
 
     def begin(self, *, at_once: bool) -> Change:
@@ -115,6 +117,10 @@ class Ledger:
             self._commit(change.epoch, change.changes)
             self._in_doubt, self._uncounted = False, True
         change.done()
+
+    def reserved(self) -> set[int]:
+        """Return the numbers of the counter and of the key mask."""
+        return {self._identity.counter, self._identity.mask} - {0}
 
     def count(self) -> None:
         """The chip has counted all that was committed."""
@@ -152,7 +158,7 @@ class Ledger:
             self.new = True
             return
         with self._chip.conversation(seals[0].parent) as chip:
-            self._parent = chip.name
+            self.parent = chip.name
             identity = store.identity()
             if identity is None:
                 raise StateError("damaged: it has a root key and no identity")
@@ -188,7 +194,7 @@ class Ledger:
 
     def _initialise(self, chip: Conversation) -> None:
         """The store is complete, and empty; until the last step, it can be done again."""
-        self._parent = chip.name
+        self.parent = chip.name
         identity = self.store.identity()
         if identity is None:
             identity = Identity(self._entropy(16), self._chip.new_counter(), 0)
@@ -274,11 +280,11 @@ class Ledger:
         self.accepted.append(told)
 
     def _unseal(self, seals: Sequence[SealedKey]) -> bytes:
-        with self._chip.conversation(self._parent) as chip:
+        with self._chip.conversation(self.parent) as chip:
             return unsealed(chip, seals)
 
     def _change(self, epoch: int) -> Change:
-        return Change(self.book, epoch, lambda: self._chip.conversation(self._parent), self._entropy)
+        return Change(self.book, epoch, lambda: self._chip.conversation(self.parent), self._entropy)
 
     def _replace_mask(self, change: Change) -> None:
         """*change* is durable and counted, and no older copy of the store can be opened any more.
@@ -297,7 +303,7 @@ class Ledger:
                          self.root.encrypt_mask(keys.mask, change.epoch, nonce(self._entropy)))
         self._identity = identity
         self._store(mark, changes, identity)
-        with self._chip.conversation(self._parent) as chip:
+        with self._chip.conversation(self.parent) as chip:
             self._write_mask(chip, keys)
         self.book.replace(keys, rows, keys.digest_of(rows))
         self.root = keys

@@ -176,6 +176,17 @@ class Manager:
             self._ledger.store.backup(target)
             beside(book)
 
+    @contextmanager
+    def exclusive(self) -> Iterator[bytes]:
+        """Nobody else uses the manager and its chip meanwhile; gives the name of the chip's storage key."""
+        with self._reading():
+            yield self._ledger.parent
+
+    def reserved(self) -> set[int]:
+        """Return the numbers of the chip's NV that are the manager's."""
+        with self._reading():
+            return self._ledger.reserved()
+
     # What who runs it asks for
 
     def count(self) -> None:

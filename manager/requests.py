@@ -63,6 +63,9 @@ MAX_MESSAGE: Final = 4096
 MODULUS: Final = 256
 """Octets of every RSA modulus and signature, and of a half of the Diffie-Hellman exchange."""
 
+VTPM_INVALID_REQUEST: Final = 5
+"""A return code of the manager's own."""
+
 HEADER: Final = Struct(">HII")
 
 UINT32 = Annotated[int, Int("I")]

@@ -55,6 +55,12 @@ class Conversation(Protocol):
 class SealingChip(Protocol):
     """A chip.  Counters have numbers of 32 bits, which the manager keeps, and a secret of their own."""
 
+    family: str
+    """The family of the chip: 1.2 or 2.0."""
+
+    def transmit(self, command: bytes) -> bytes:
+        """Return the response octets to the octets of *command*."""
+
     def conversation(self, parent: bytes | None) -> AbstractContextManager[Conversation]:
         """Return a conversation; *parent* is the name that the storage key has to have, if known already.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from hwtpm.client12 import Client, Session, Transport
 from hwtpm.crypto import hashes, ids
@@ -111,7 +111,7 @@ class Conversation12:
         self._inside: Transport
         self.name = b""
 
-    def __enter__(self) -> Conversation12:
+    def __enter__(self) -> Self:
         public = self._storage_root()
         self.name = hashes.digest(ids.SHA256, encode(public))
         if self._parent is not None and self._parent != self.name:
@@ -250,6 +250,10 @@ class Chip12:
     def conversation(self, parent: bytes | None) -> Conversation12:
         """Return a conversation with the chip whose SRK has the digest *parent*, if that is known."""
         return Conversation12(self._client, self._entropy, self._locality, parent, self._secrets)
+
+    def transmit(self, command: bytes) -> bytes:
+        """Return the response octets to the octets of *command*."""
+        return self._client.transmit(command)
 
     def new_counter(self) -> int:
         """Return a label that no counter has."""

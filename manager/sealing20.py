@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from hwtpm.client import Client, Password, Session
 from hwtpm.crypto import ecc, hashes, kdf
@@ -136,7 +136,7 @@ class Sealer:
         self._session: Session
         self.name = b""
 
-    def __enter__(self) -> Sealer:
+    def __enter__(self) -> Self:
         try:
             self._start()
         except BaseException:
@@ -331,6 +331,10 @@ class Chip20:
     def conversation(self, parent: bytes | None) -> Sealer:
         """Return a conversation with the chip whose storage key has the Name *parent*, if that is known."""
         return Sealer(self._client, self._entropy, parent, self._secrets)
+
+    def transmit(self, command: bytes) -> bytes:
+        """Return the response octets to the octets of *command*."""
+        return self._client.transmit(command)
 
     def new_counter(self) -> int:
         """Return a free handle out of those that are the owner's to give out."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from hwtpm.errors import StateError
 from manager.manager import Manager
+from manager.service import Service
 from tests.manager.chips import TestChip
 
 A, B = UUID(int=0xA), UUID(int=0xB)
@@ -18,6 +20,11 @@ A, B = UUID(int=0xA), UUID(int=0xB)
 
 def manager(path: Path, chip: TestChip) -> Manager:
     return Manager(path, chip.sealing, os.urandom)
+
+
+def service(opened: Manager, chip: TestChip, **how: Any) -> Service:
+    """Return the service of a manager that is open."""
+    return Service(opened, chip.sealing, lambda: chip.sealing, os.urandom, **how)
 
 
 def kept(path: Path, chip: TestChip, *uuids: UUID) -> list[bytes | None]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 import pytest
@@ -9,18 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwtpm.errors import ProtocolError, StateError, TpmError
-from manager.protocol import (
+from hwtpm.tpm12.types.codes import (
+    TPM_AUTHFAIL,
     TPM_BAD_ORDINAL,
     TPM_BAD_PARAM_SIZE,
     TPM_BAD_PARAMETER,
     TPM_BADTAG,
+    TPM_DISABLED_CMD,
     TPM_FAIL,
     TPM_SUCCESS,
-    Endpoint,
-    load_hash_key,
-    open_response,
-    save_hash_key,
 )
+from manager.model import Group, Vtpm
+from manager.protocol import Endpoint, load_hash_key, open_response, save_hash_key
+from manager.service import Service
+from manager.vtpms import Connection
 
 US = UUID("00000000-0000-4000-8000-000000000001")
 OTHER = UUID("00000000-0000-4000-8000-000000000002")
@@ -33,6 +38,19 @@ class Kept:
         self.kept: dict[UUID, bytes] = {}
         self.broken: Exception | None = None
 
+    def find(self, uuid: UUID) -> int | None:
+        return 0 if uuid in self.kept else None
+
+    def group(self, number: int) -> Group:
+        return Group(b"g" * 16)
+
+    def vtpm(self, uuid: UUID) -> Vtpm:
+        return Vtpm()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[bytes]:
+        yield b""
+
     def save_hash_key(self, uuid: UUID, hash_key: bytes) -> None:
         if self.broken:
             raise self.broken
@@ -44,71 +62,109 @@ class Kept:
         return self.kept.get(uuid)
 
 
+class NoChip:
+    """A chip that nothing reaches."""
+
+    def __init__(self, family: str) -> None:
+        self.family = family
+
+    def transmit(self, command: bytes) -> bytes:
+        raise AssertionError(command.hex())
+
+
+def endpoint(kept: Kept, uuid: UUID | None = US) -> Endpoint:
+    """Return what a vTPM sees, or without a UUID an administrator."""
+    chip = NoChip("1.2")
+    service = Service(kept, chip, lambda: chip, os.urandom)  # type: ignore[arg-type, return-value]
+    return Endpoint(service, Connection(uuid, "vTPM of the test" if uuid else "", administrator=not uuid))
+
+
 def message(tag: int, ordinal: int, payload: bytes = b"", size: int | None = None) -> bytes:
     size = 10 + len(payload) if size is None else size
     return tag.to_bytes(2, "big") + size.to_bytes(4, "big") + ordinal.to_bytes(4, "big") + payload
 
 
-def code(response: bytes) -> int:
-    assert response[:2] == b"\x01\xc4"
+def code(response: bytes, tag: int = 0x01C4) -> int:
+    assert response[:2] == tag.to_bytes(2, "big")
     assert int.from_bytes(response[2:6], "big") == len(response)
     return int.from_bytes(response[6:10], "big")
 
 
 @pytest.mark.parametrize("size", range(52, 65))
 def test_what_was_saved_is_loaded_exactly(size: int) -> None:
-    endpoint = Endpoint(Kept(), US)
+    asked = endpoint(Kept())
     hash_key = bytes(range(size - 1)) + b"\0"  # Zeros at the end belong to it.
     save = save_hash_key(hash_key)
     assert save == message(0x01C1, 1, hash_key)
-    assert open_response(endpoint.execute(save), save) == b""
+    assert open_response(asked.execute(save), save) == b""
     load = load_hash_key()
     assert load == bytes.fromhex("01c1 0000000a 00000002")
-    assert open_response(endpoint.execute(load), load) == hash_key
+    assert open_response(asked.execute(load), load) == hash_key
 
 
 def test_each_endpoint_speaks_for_its_own_vtpm() -> None:
     kept = Kept()
-    Endpoint(kept, US).execute(save_hash_key(b"u" * 64))
-    assert code(Endpoint(kept, OTHER).execute(load_hash_key())) == TPM_BAD_PARAMETER
+    endpoint(kept).execute(save_hash_key(b"u" * 64))
+    assert code(endpoint(kept, OTHER).execute(load_hash_key())) == TPM_BAD_PARAMETER
     assert kept.kept == {US: b"u" * 64}
 
 
 def test_nothing_kept_yet_is_told_like_xen_and_opened_as_empty() -> None:
-    response = Endpoint(Kept(), US).execute(load_hash_key())
+    response = endpoint(Kept()).execute(load_hash_key())
     assert code(response) == TPM_BAD_PARAMETER
     assert open_response(response, load_hash_key()) == b""
 
 
-@pytest.mark.parametrize(("request_", "expected"), [
-    (b"", TPM_BAD_PARAM_SIZE),
-    (load_hash_key()[:9], TPM_BAD_PARAM_SIZE),
-    (message(0x01C1, 2, size=9), TPM_BAD_PARAM_SIZE),
-    (message(0x01C1, 2, size=11), TPM_BAD_PARAM_SIZE),
-    (message(0x01C1, 2, b"more"), TPM_BAD_PARAM_SIZE),
-    (message(0x01C1, 1), TPM_BAD_PARAMETER),
-    (message(0x01C1, 1, bytes(51)), TPM_BAD_PARAMETER),
-    (message(0x01C1, 1, bytes(65)), TPM_BAD_PARAMETER),
-    (message(0x01C1, 0), TPM_BAD_ORDINAL),
-    (message(0x01C1, 3), TPM_BAD_ORDINAL),
-    (message(0x01C1, 0x02000101), TPM_BAD_ORDINAL),
-    (message(0x01C2, 0x02000101), TPM_BADTAG),
-    (message(0x00C1, 1, bytes(64)), TPM_BADTAG),
-    (message(0x8001, 0x17B, bytes(2)), TPM_BADTAG),
+@pytest.mark.parametrize(("request_", "tag", "expected"), [
+    (b"", 0x01C4, TPM_BAD_PARAMETER),
+    (load_hash_key()[:9], 0x01C4, TPM_BAD_PARAMETER),
+    (message(0x01C1, 2, size=9), 0x01C4, TPM_BAD_PARAM_SIZE),
+    (message(0x01C1, 2, size=11), 0x01C4, TPM_BAD_PARAM_SIZE),
+    (message(0x01C1, 2, b"more"), 0x01C4, TPM_BAD_PARAM_SIZE),
+    (message(0x01C1, 1), 0x01C4, TPM_BAD_PARAMETER),
+    (message(0x01C1, 1, bytes(51)), 0x01C4, TPM_BAD_PARAMETER),
+    (message(0x01C1, 1, bytes(65)), 0x01C4, TPM_BAD_PARAMETER),
+    (message(0x01C1, 0), 0x01C4, TPM_BAD_ORDINAL),
+    (message(0x01C1, 5), 0x01C4, TPM_BAD_ORDINAL),
+    (message(0x01C1, 0x02000101), 0x01C4, TPM_BAD_ORDINAL),
+    (message(0x01C2, 0x02000101), 0x01C5, TPM_AUTHFAIL),
+    (message(0x01C2, 1, bytes(64)), 0x01C5, TPM_AUTHFAIL),
+    (message(0x01C4, 2), 0x01C4, TPM_BADTAG),
+    (message(0x00C1, 1, bytes(64)), 0x00C4, TPM_DISABLED_CMD),
+    (message(0x00C1, 0x14, bytes(24)), 0x00C4, TPM_DISABLED_CMD),
+    (message(0x8001, 0x17B, bytes(2)), 0x01C4, TPM_BADTAG),
 ])
-def test_a_bad_request_gets_its_return_code(request_: bytes, expected: int) -> None:
+def test_a_bad_request_gets_its_return_code(
+        request_: bytes, tag: int, expected: int, caplog: pytest.LogCaptureFixture) -> None:
     kept = Kept()
-    assert code(Endpoint(kept, US).execute(request_)) == expected
+    caplog.set_level("INFO")
+    assert code(endpoint(kept).execute(request_), tag) == expected
     assert kept.kept == {}
+    assert "vTPM of the test: " in caplog.text
+
+
+def test_a_management_request_that_there_is_not_is_bad_ordinal() -> None:
+    kept = Kept()
+    administrator = endpoint(kept, None)
+    for ordinal in 1, 2, 5, 0x02000100, 0x0200010B, 0x02000206, 0x02000307:
+        assert code(administrator.execute(message(0x01C2, ordinal)), 0x01C5) == TPM_BAD_ORDINAL
+    assert code(administrator.execute(message(0x01C2, 0x02000101, b"x"))) == TPM_BAD_PARAMETER
+    for ordinal in 1, 2, 3, 4:  # These are for vTPMs.
+        body = {1: bytes(64), 4: bytes(29)}.get(ordinal, b"")
+        assert code(administrator.execute(message(0x01C1, ordinal, body))) == TPM_BAD_PARAMETER
 
 
 @given(st.binary(max_size=100) | st.binary(max_size=70).map(lambda b: message(0x01C1, 1, b))
-       | st.builds(message, st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF), st.binary(max_size=70)))
+       | st.builds(message, st.integers(0, 0xFFFF) | st.sampled_from([0x1C1, 0x1C2, 0xC1, 0x8001]),
+                   st.integers(0, 0xFFFFFFFF) | st.integers(0, 4) | st.integers(0x02000101, 0x02000306),
+                   st.binary(max_size=70)))
 def test_any_octets_get_one_response_and_only_a_save_changes_anything(request_: bytes) -> None:
     kept = Kept()
     kept.kept[OTHER] = b"o" * 64
-    response = Endpoint(kept, US).execute(request_)
-    saved = code(response) == TPM_SUCCESS and request_[6:10] == bytes((0, 0, 0, 1))
+    response = endpoint(kept).execute(request_)
+    tag = int.from_bytes(response[:2], "big")
+    assert tag in (0x01C4, 0x01C5, 0x00C4)
+    saved = code(response, tag) == TPM_SUCCESS and request_[6:10] == bytes((0, 0, 0, 1))
     assert kept.kept == {OTHER: b"o" * 64} | ({US: request_[10:]} if saved else {})
     assert not saved or 52 <= len(request_) - 10 <= 64
 
@@ -116,12 +172,12 @@ def test_any_octets_get_one_response_and_only_a_save_changes_anything(request_: 
 @pytest.mark.parametrize("error", [OSError(28, "full"), StateError("s"), ProtocolError("p"), TpmError(0x923)])
 def test_a_failure_is_a_return_code_and_the_manager_goes_on(error: Exception) -> None:
     kept = Kept()
-    endpoint = Endpoint(kept, US)
+    asked = endpoint(kept)
     kept.broken = error
-    assert code(endpoint.execute(save_hash_key(bytes(64)))) == TPM_FAIL
-    assert code(endpoint.execute(load_hash_key())) == TPM_FAIL
+    assert code(asked.execute(save_hash_key(bytes(64)))) == TPM_FAIL
+    assert code(asked.execute(load_hash_key())) == TPM_FAIL
     kept.broken = None
-    assert code(endpoint.execute(save_hash_key(bytes(64)))) == TPM_SUCCESS
+    assert code(asked.execute(save_hash_key(bytes(64)))) == TPM_SUCCESS
 
 
 @pytest.mark.parametrize(("response", "says"), [
@@ -166,8 +222,8 @@ def test_a_hash_key_of_another_size_is_not_sent(size: int) -> None:
 
 
 def test_only_a_save_takes_long() -> None:
-    endpoint = Endpoint(Kept(), US)
-    endpoint.cancel()
-    assert endpoint.takes_long(save_hash_key(bytes(64)))
-    assert not endpoint.takes_long(load_hash_key())
-    assert not endpoint.takes_long(b"")
+    asked = endpoint(Kept())
+    asked.cancel()
+    assert asked.takes_long(save_hash_key(bytes(64)))
+    assert not asked.takes_long(load_hash_key())
+    assert not asked.takes_long(b"")

@@ -34,8 +34,9 @@ from manager.model import Changes, Identity, Mark
 from manager.protocol import Endpoint, load_hash_key, open_response, save_hash_key
 from manager.sealing20 import Chip20
 from manager.store import Store
+from manager.vtpms import Connection
 from tests.manager.chips import BrokenChip, OwnChip, SwtpmChip, TestChip
-from tests.manager.stores import A, B, kept, manager, refused
+from tests.manager.stores import A, B, kept, manager, refused, service
 
 LINE = "[^\n]*"
 
@@ -68,7 +69,7 @@ def test_what_was_saved_is_there_after_reopening(path: Path, chip: TestChip) -> 
 
 def test_it_is_there_through_the_endpoint(path: Path, own: OwnChip) -> None:
     with closing(manager(path, own)) as opened:
-        endpoint = Endpoint(opened, A)
+        endpoint = Endpoint(service(opened, own), Connection(A))
         for request in (load_hash_key(), save_hash_key(b"k" * 64)):
             assert open_response(endpoint.execute(request), request) == b""
         assert open_response(endpoint.execute(load_hash_key()), load_hash_key()) == b"k" * 64
