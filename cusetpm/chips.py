@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from errno import EACCES, EPERM
 from pathlib import Path
 from threading import Lock
 from typing import Final, Protocol, TypeAlias
@@ -16,6 +17,7 @@ from hwtpm.chip import Chip
 from hwtpm.errors import ProtocolError, StateError
 from hwtpm.family import Family, family, response_code
 from hwtpm.tis.driver import DURATION, Driver
+from hwtpm.tis.memory import MemoryWindow
 from hwtpm.tis.mmio import ModelWindow
 
 _CMD_SET_LOCALITY: Final = 5  # of swtpm's control channel
@@ -23,6 +25,7 @@ _BUFFER: Final = 4096
 _HEADER: Final = 10
 _CONTROL_S: Final = 10.0  # that a control channel may take
 _ALREADY: Final = {"2.0": 0x100, "1.2": 38}  # TPM_RC_INITIALIZE, TPM_INVALID_POSTINIT: it was started before
+_REFUSED: Final = "this takes root, and a kernel whose own driver has let go of the TPM"
 _TPM_TAG_RSP_COMMAND: Final = 0x00C4
 _PROBE: Final = bytes.fromhex("8001 00000016 0000017a 00000006 00000100 00000001")  # TPM2_GetCapability
 
@@ -79,6 +82,66 @@ class ModelChip:
         """Return the accesses to registers, and the writes of NV."""
         return {"TIS register reads": self.window.reads, "TIS register writes": self.window.writes,
                 "chip saves": self.chip.saves}
+
+
+class RegisterChip:
+    """The machine's own TPM, its TIS registers in the memory at the *driver* of the settings; thread-safe.
+
+    No other driver may use it: the kernel's has to let go of it first.  The rest is as for `OutsideChip`.
+    """
+
+    def __init__(self, driver: str, kind: Family, locality: int, timeout: float = DURATION) -> None:
+        self.failure = None
+        self._name, self._locality = driver, locality
+        self._commands = 0
+        self._lock = Lock()
+        try:
+            self._window: MemoryWindow | None = MemoryWindow(driver.partition(":")[2])
+        except OSError as error:
+            refused = error.errno in (EACCES, EPERM)
+            raise StateError(f"{driver}: {error.strerror}; {_REFUSED if refused else 'set another driver'}"
+                             ) from error
+        self._driver = Driver(self._window, clock=time.monotonic, sleep=time.sleep,
+                              duration=lambda command: timeout)
+        try:
+            self._driver.probe()
+            _check_family(driver, kind, self._driver.execute(_PROBE))
+            _check_start(driver, kind, self._driver.execute(kind.startup["clear"]))
+            self._driver.request_locality(locality)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, ProtocolError):
+                raise StateError(f"{driver}: {error}") from error
+            raise
+
+    def execute(self, command: bytes, locality: int) -> bytes:
+        """Return the response; raises ProtocolError if there is none."""
+        with self._lock:
+            if locality != self._locality:
+                raise ProtocolError(f"{self._name}: commands come from locality {self._locality} only")
+            if self._window is None:
+                raise ProtocolError(f"{self._name}: closed")
+            try:
+                response = self._driver.execute(command, locality)
+            except ProtocolError as error:
+                raise ProtocolError(f"{self._name}: {error}") from error
+            self._commands += 1
+            return response
+
+    def release(self) -> None:
+        """Nothing is held back."""
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of commands."""
+        return {"chip commands": self._commands}
+
+    def close(self) -> None:
+        """The TPM is free for other localities and drivers; twice does nothing."""
+        with self._lock:
+            if self._window is not None:
+                self._driver.release()
+                self._window.close()
+                self._window = None
 
 
 class OutsideChip:
@@ -143,19 +206,13 @@ class OutsideChip:
             data = self._connect(control=False)
             data.setblocking(True)
             self._fd = data.fileno()
-        # A TPM 2.0 alone answers this with a tag of its own, as Linux tells them apart (tpm2_probe).
-        tag = int.from_bytes(self._exchange(_PROBE)[:2], "big")
-        found = "1.2" if tag == _TPM_TAG_RSP_COMMAND else "2.0"
-        if found != self._kind.name:
-            raise StateError(f"{self._driver}: this is a TPM {found}, not {self._kind.name}")
+        _check_family(self._driver, self._kind, self._exchange(_PROBE))
         if self._scheme == "device":
             return
         if self._locality:
             control = self._connect(control=True)
             self._set_locality(control, 0)  # the firmware's
-        code = response_code(self._exchange(self._kind.startup["clear"]))
-        if code not in (0, _ALREADY[self._kind.name]):
-            raise StateError(f"{self._driver}: the chip does not start: {self._kind.rc_name(code)}")
+        _check_start(self._driver, self._kind, self._exchange(self._kind.startup["clear"]))
         if self._locality:
             self._set_locality(control, self._locality)
 
@@ -207,7 +264,24 @@ def open_chip(settings: Settings, path: Path, now: Callable[[], int],
     kind = family(settings.chip)
     if settings.driver == "model":
         return ModelChip(path, now, kind, primes, key)
+    if settings.driver.startswith("tis:"):
+        return RegisterChip(settings.driver, kind, settings.locality)
     return OutsideChip(settings.driver, kind, settings.locality)
+
+
+def _check_family(driver: str, kind: Family, response: bytes) -> None:
+    """Raise StateError unless *response* to _PROBE is that of a TPM of this family."""
+    # A TPM 2.0 alone answers this with a tag of its own, as Linux tells them apart (tpm2_probe).
+    found = "1.2" if int.from_bytes(response[:2], "big") == _TPM_TAG_RSP_COMMAND else "2.0"
+    if found != kind.name:
+        raise StateError(f"{driver}: this is a TPM {found}, not {kind.name}")
+
+
+def _check_start(driver: str, kind: Family, response: bytes) -> None:
+    """Raise StateError unless *response* to Startup says that the TPM has been started now or before."""
+    code = response_code(response)
+    if code not in (0, _ALREADY[kind.name]):
+        raise StateError(f"{driver}: the chip does not start: {kind.rc_name(code)}")
 
 
 def _unix(path: str) -> socket.socket:

@@ -24,7 +24,7 @@ _CHOICES: Final = {
     "extern_data": ("documented", "xen"),
     "administrator": ("first", "none"),
 }
-_DRIVERS: Final = ("device:", "swtpm:")
+_DRIVERS: Final = ("device:", "swtpm:", "tis:")
 _PCRS: Final = 24
 _HASH: Final = re.compile(r"hash:[0-9a-fA-F]{40}")
 
@@ -36,7 +36,8 @@ class Settings:
     chip: str = "2.0"
     """The chip's family."""
     driver: str = "model"
-    """The way to the chip: our own, "device:PATH", "swtpm:PATH" or "swtpm:HOST:PORT"."""
+    """The way to the chip: our own, "device:PATH", "swtpm:PATH", "swtpm:HOST:PORT", or "tis:PATH", the memory
+    with the registers of this machine's own."""
     locality: int = 2
     """Where the manager's commands to the chip come from, 0 to 4; a Linux device has only 0."""
     owner_auth: str = "well-known"
@@ -65,8 +66,8 @@ class Settings:
             if getattr(self, name) not in choices:
                 raise StateError(f"{name} has to be one of {', '.join(choices)}, not {getattr(self, name)!r}")
         if self.driver != "model" and not (self.driver.startswith(_DRIVERS) and self.driver.split(":", 1)[1]):
-            raise StateError(f"driver has to be model, device:PATH, swtpm:PATH or swtpm:HOST:PORT, not "
-                             f"{self.driver!r}")
+            raise StateError(f"driver has to be model, device:PATH, swtpm:PATH, swtpm:HOST:PORT or tis:PATH, "
+                             f"not {self.driver!r}")
         if not 0 <= self.locality <= 4:
             raise StateError(f"locality has to be 0 to 4, not {self.locality}")
         if self.driver.startswith("device:") and self.locality:

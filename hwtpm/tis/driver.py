@@ -60,6 +60,7 @@ HEADER_SIZE = 10
 _BAD_SIZE_2_0 = bytes.fromhex("8001 0000000a 00000142")  # TPM_RC_COMMAND_SIZE
 _BAD_SIZE_1_2 = bytes.fromhex("00c4 0000000a 00000019")  # TPM_BAD_PARAM_SIZE
 
+_CRB = "TPM_INTERFACE_ID: the TPM shows its CRB interface, not the FIFO"
 _BURST_COUNT = 0xFFFF << STS_BURST_COUNT_SHIFT
 _AVAILABLE = STS_VALID | STS_DATA_AVAIL
 
@@ -155,15 +156,18 @@ class Driver:
         """Return what the chip is; raise ProtocolError if none with a FIFO interface answers."""
         read32 = self._window.read32
         did_vid = read32(TIS_BASE + TPM_DID_VID)
+        interface = read32(TIS_BASE + TPM_INTERFACE_ID)
         if did_vid in (0, NOTHING):
+            # The CRB interface has nothing at this place, or its buffer.
+            if interface & INTERFACE_TYPE_MASK == INTERFACE_TYPE_CRB:
+                raise ProtocolError(_CRB)
             raise ProtocolError(f"TPM_DID_VID reads 0x{did_vid:08x}: no TPM answers")
         if not self._wait(TIS_BASE + TPM_ACCESS, ACCESS_TPM_REG_VALID_STS, TIMEOUT_A):
             raise ProtocolError(f"TPM_ACCESS: no tpmRegValidSts within {_ms(TIMEOUT_A)}")
         capability = read32(TIS_BASE + TPM_INTF_CAPABILITY)
         chip = Chip(did_vid & 0xFFFF, did_vid >> 16, self._window.read8(TIS_BASE + TPM_RID), capability)
-        interface = read32(TIS_BASE + TPM_INTERFACE_ID)
         if chip.is_2_0 and interface & INTERFACE_TYPE_MASK == INTERFACE_TYPE_CRB:
-            raise ProtocolError("TPM_INTERFACE_ID: the TPM shows its CRB interface, not the FIFO")
+            raise ProtocolError(_CRB)
         self._chip = chip
         self._wide = chip.wide_fifo
         # 10 octets take four wide accesses, 12 take three; the burst count tells of a response of 10.
@@ -171,13 +175,15 @@ class Driver:
         return chip
 
     def request_locality(self, locality: int, *, force: bool = False) -> None:
-        """Make *locality* the active one.
+        """Make *locality* the active one; the one that is held is given back first.
 
         With *force*, a lower locality that does not let go within 750 ms has the TPM seized from it.
         Raises ProtocolError, and withdraws the request, if it is not granted within 750 ms.
         """
         if not 0 <= locality < TIS_LOCALITIES:
             raise ProtocolError(f"locality {locality} does not exist")
+        if self._held != locality:
+            self.release()
         access = _page(locality) + TPM_ACCESS
         state = self._window.read8(access)
         if state & ACCESS_BEEN_SEIZED and state != 0xFF:
@@ -214,11 +220,9 @@ class Driver:
             raise ProtocolError(f"a command of {len(command)} octets whose header says otherwise")
         if self._chip is None:
             self.probe()
-        if self._held != locality:
-            self.release()
-            self.request_locality(locality)
-        elif not self._window.read8(_page(locality) + TPM_ACCESS) & ACCESS_ACTIVE_LOCALITY:
-            # Another locality seized the TPM since the last command.
+        # Another locality may have seized the TPM since the last command.
+        access = _page(locality) + TPM_ACCESS
+        if self._held != locality or not self._window.read8(access) & ACCESS_ACTIVE_LOCALITY:
             self.request_locality(locality)
         page = _page(locality)
         try:

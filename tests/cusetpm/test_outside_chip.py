@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from cusetpm.chips import OutsideChip
+from cusetpm.chips import OutsideChip, RegisterChip
 from hwtpm.errors import ProtocolError, StateError
 from hwtpm.family import family
+from hwtpm.tis.registers import TIS_BASE, TIS_SIZE
 from tests.support.ports import free_pair
 
 _STORE = "tpm2_nvdefine -Q 0x1500001 -s 4 && printf kept | tpm2_nvwrite 0x1500001 -i - && echo stored"
@@ -162,6 +163,31 @@ def test_no_chip_is_one_line(tmp_path: Path, driver: str, told: str) -> None:
     settings(tmp_path / "s", driver=driver, locality=0)
     _, errors = run(tmp_path / "s", "true", expect=125)
     assert errors == f"cusetpm: {driver}: {told}; start the TPM there, or set another driver\n"
+
+
+@pytest.mark.parametrize(("octets", "told"), [
+    (b"\xff", "TPM_DID_VID reads 0xffffffff: no TPM answers"),
+    (b"\0", "TPM_DID_VID reads 0x00000000: no TPM answers"),
+    (b"\x01", "TPM_ACCESS: no tpmRegValidSts within 750 ms"),
+    (b"", "no memory at 0xfed40000; set another driver"),
+])
+def test_memory_without_a_tpm_is_one_line(tmp_path: Path, octets: bytes, told: str) -> None:
+    memory = tmp_path / "mem"
+    with open(memory, "wb") as file:
+        file.seek(TIS_BASE)
+        file.write(octets * TIS_SIZE)
+    settings(tmp_path / "s", driver=f"tis:{memory}")
+    _, errors = run(tmp_path / "s", "true", expect=125)
+    assert errors == f"cusetpm: tis:{memory}: {told}\n"
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["format", "manager.toml"]
+
+
+def test_memory_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    memory = tmp_path / "mem"
+    memory.mkdir()
+    for place, told in ((memory, "Is a directory"), (memory / "none", "No such file or directory")):
+        with pytest.raises(StateError, match=f"^tis:{place}: {told}; set another driver$"):
+            RegisterChip(f"tis:{place}", family("2.0"), 2)
 
 
 def test_a_chip_that_is_silent_is_given_up(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hwtpm.tis.fifo import State, Tis
 from hwtpm.tis.mmio import ModelWindow
 from hwtpm.tis.registers import (
     ACCESS_ACTIVE_LOCALITY,
+    ACCESS_BEEN_SEIZED,
     ACCESS_REQUEST_USE,
     ACCESS_SEIZE,
     INTF_BURST_COUNT_STATIC,
@@ -25,6 +26,7 @@ from hwtpm.tis.registers import (
     STS_TPM_GO,
     STS_VALID,
     TIS_BASE,
+    TIS_PAGE,
     TIS_SIZE,
     TPM_ACCESS,
     TPM_DATA_FIFO,
@@ -193,6 +195,17 @@ def test_localities_change_between_commands_and_release_gives_the_tpm_back() -> 
     assert bench.tis.active is None
 
 
+def test_a_request_for_another_locality_gives_the_held_one_back() -> None:
+    bench = Bench()
+    bench.driver.request_locality(3)
+    bench.driver.request_locality(1)
+    assert bench.tis.active == 1
+    bench.driver.request_locality(2, force=True)
+    assert bench.tis.active == 2
+    assert not any(bench.window.read8(TIS_BASE + TIS_PAGE * i) & ACCESS_BEEN_SEIZED for i in range(5))
+    assert bench.time.now == 1000.0
+
+
 def test_a_seized_locality_is_requested_again() -> None:
     bench = Bench()
     bench.driver.execute(COMMAND, 1)
@@ -215,9 +228,11 @@ def test_force_seizes_from_a_lower_locality_and_not_from_a_higher_one() -> None:
     bench.window.write8(TIS_BASE + 0x1000, ACCESS_REQUEST_USE)
     bench.driver.request_locality(2, force=True)
     assert bench.tis.active == 2
+    bench.driver.release()
+    bench.window.write8(TIS_BASE + 0x3000, ACCESS_REQUEST_USE)
     with pytest.raises(ProtocolError, match="TPM_ACCESS of locality 1"):
         bench.driver.request_locality(1, force=True)
-    assert bench.tis.active == 2
+    assert bench.tis.active == 3
 
 
 @pytest.mark.parametrize("locality", [-1, 5])

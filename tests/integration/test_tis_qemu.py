@@ -20,6 +20,8 @@ from hwtpm.family import response_code
 from hwtpm.tis.driver import Driver
 from hwtpm.tis.registers import (
     ACCESS_ACTIVE_LOCALITY,
+    ACCESS_BEEN_SEIZED,
+    ACCESS_REQUEST_USE,
     ACCESS_SEIZE,
     INTF_BURST_COUNT_STATIC,
     INTF_DATA_TRANSFER_SIZE_64,
@@ -189,10 +191,27 @@ def test_a_locality_that_another_one_seized_is_requested_again(tmp_path: Path) -
             found.client().run(GetRandom(8))
         found.window.write8(other, ACCESS_ACTIVE_LOCALITY)
         found.client().run(GetRandom(8))
-        found.window.write8(other, ACCESS_SEIZE)
-        found.driver.request_locality(3)
-        with pytest.raises(ProtocolError, match="no activeLocality"):
-            found.driver.request_locality(1, force=True)
+
+
+def test_force_seizes_from_a_lower_locality_and_not_from_a_higher_one(tmp_path: Path) -> None:
+    with machine(tmp_path, OURS_2) as found:
+        found.driver.release()
+        access = TIS_BASE + TIS_PAGE + TPM_ACCESS
+        found.window.write8(access, ACCESS_REQUEST_USE)
+        found.driver.request_locality(2, force=True)
+        assert found.window.read8(access) & ACCESS_BEEN_SEIZED
+        found.driver.release()
+        found.window.write8(access, ACCESS_REQUEST_USE)
+        with pytest.raises(ProtocolError, match="TPM_ACCESS of locality 0: no activeLocality within 750 ms"):
+            found.driver.request_locality(0, force=True)
+
+
+def test_a_tpm_that_shows_its_crb_interface_is_refused_by_that_name(tmp_path: Path) -> None:
+    with emulator(OURS, tmp_path / "state") as behind, \
+            Qemu(tmp_path, behind.ctrl, "tpm-crb", still=True) as qemu:
+        driver = Driver(BusWindow(qemu.bus), clock=time.monotonic, sleep=time.sleep)
+        with pytest.raises(ProtocolError, match="the TPM shows its CRB interface, not the FIFO"):
+            driver.probe()
 
 
 def test_a_locality_out_of_reach_is_one_line(tmp_path: Path) -> None:
