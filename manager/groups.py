@@ -27,6 +27,7 @@ from hwtpm.tpm12.types.codes import (
 from manager.attesting import AttestingConversation, NewAik, Quote
 from manager.cfglist import CfgList, read_update, selection
 from manager.chipuse import ChipUse
+from manager.closed import ClosedManager
 from manager.keys import KEY_SIZE
 from manager.manager import Manager
 from manager.model import ROOT, Group, Platform
@@ -269,10 +270,11 @@ class Groups:
         open, or cannot be recovered because its key was never registered.
         """
         number = group_number(self._manager, index)
-        group = self._manager.group(number)
         if self._manager.closed(number) is None:
             raise Refused(TPM_FAIL, f"group {index} is open")
-        if not group.registered:
+        # Nobody can read what the first group is while it is closed.
+        group = None if number == ROOT else self._manager.group(number)
+        if group is not None and not group.registered:
             raise Refused(TPM_FAIL, f"group {index} was never registered with its SAA")
         exchange = dh.Exchange(self._entropy)
         extern = group_extern(self._use.family, self.meaning, RECOVERS, nonce, exchange.public)
@@ -284,6 +286,7 @@ class Groups:
     def recover2(self, index: int, public: bytes, blob: bytes) -> None:
         """The group is open, and its key sealed to its configurations and to the machine as it is.
 
+        The first group's is the root key: after this the manager can start again.
         TPM_FAIL if no recovery has begun, TPM_DECRYPT_ERROR if *blob* is not its key; then it begins again.
         """
         number = group_number(self._manager, index)
@@ -291,6 +294,9 @@ class Groups:
         if exchange is None:
             raise Refused(TPM_FAIL, f"no recovery of group {index} has begun")
         key = _xor(_shared(exchange, public), blob)
+        if isinstance(self._manager, ClosedManager):
+            self._recover_root(self._manager, key)
+            return
         sealed = self._manager.seals(number)[0].pcrs
         with self._use.conversation() as chip:
             here = chip.platform(sealed)
@@ -305,6 +311,13 @@ class Groups:
             group.recovery = self._recovery(group, key, change.secret(number))
             change.put_group(number, group)
 
+    def _recover_root(self, manager: ClosedManager, key: bytes) -> None:
+        try:
+            manager.recover(key)
+        except StateError as error:
+            raise Refused(TPM_DECRYPT_ERROR, f"this is not the key of the first group, or the store cannot "
+                                             f"be opened: {error}") from None
+
     def _recovery(self, group: Group, key: bytes, secret: bytes) -> bytes:
         """Return what lets the recovery *key* give the *secret* of the group, and the other way round.
 
@@ -316,12 +329,15 @@ class Groups:
         return sealed(secret, key) + sealed(key, secret)
 
     @contextmanager
-    def _quoting(self, group: Group) -> Iterator[AttestingConversation]:
-        """A conversation in which the PCRs 20 to 23 say which group it is about, if quotes mean that."""
+    def _quoting(self, group: Group | None) -> Iterator[AttestingConversation]:
+        """A conversation in which the PCRs 20 to 23 say which group it is about, if quotes mean that.
+
+        If nobody knows, they say nothing.
+        """
         family = self._use.family
         with self._use.conversation() as chip:
             if self.meaning.documented_pcrs:
-                chip.set_quote_pcrs(pcr_digests(family, subject(family, group)))
+                chip.set_quote_pcrs(pcr_digests(family, subject(family, group)) if group is not None else {})
             yield chip
 
     def _provisioned(self, index: int) -> tuple[int, Group]:

@@ -37,6 +37,14 @@ from manager.store import Store, copied
 log = logging.getLogger(__name__)
 
 
+class RootClosed(StateError):
+    """The chip does not unseal the root key in this configuration of the machine; *pcrs* is a bit map."""
+
+    def __init__(self, message: str, pcrs: bytes) -> None:
+        super().__init__(message)
+        self.pcrs = pcrs
+
+
 class Ledger:
     """The store at *path* and *chip*, in step; `book` is what the store holds.  Not safe for two threads.
 
@@ -47,7 +55,8 @@ class Ledger:
     """
 
     def __init__(self, path: Path, chip: SealingChip, entropy: Callable[[int], bytes], pcrs: bytes,
-                 now: Callable[[], int], interval: int, scratch: Path | None, accept_rollback: bool) -> None:
+                 now: Callable[[], int], interval: int, scratch: Path | None, accept_rollback: bool,
+                 recovered: bytes | None) -> None:
         self.new = False
         self.accepted: list[str] = []
         self.store: Store
@@ -56,7 +65,7 @@ class Ledger:
         self._path, self._chip, self._entropy, self._pcrs = path, chip, entropy, pcrs
         self._epoch = 0
         self._old = False  # The store has format 1.
-        self._accepting = accept_rollback
+        self._accepting, self._recovered = accept_rollback, recovered
         self._recounts = False  # The chip has counted less than the store has seen.
         self._in_doubt = False  # What the store and the chip hold has to be read before they are used again.
         self._burn = False  # A commit failed; what it wrote must never count as the next epoch.
@@ -146,6 +155,8 @@ class Ledger:
         """What goes wrong with the store or the chip becomes a StateError that names the store."""
         try:
             yield
+        except RootClosed as error:
+            raise RootClosed(f"{self._path}: {error}", error.pcrs) from error
         except StateError as error:
             raise StateError(f"{self._path}: {error}") from error
         except (TpmError, ProtocolError) as error:
@@ -163,7 +174,7 @@ class Ledger:
             if identity is None:
                 raise StateError("damaged: it has a root key and no identity")
             self._identity = identity
-            self.root = RootKeys(_unsealed_root(chip, seals), b"", identity)
+            self.root = RootKeys(self._recovered or _unsealed_root(chip, seals), b"", identity)
             if store.old:
                 self._old = True
                 self._migrate(store, seals[0])
@@ -399,5 +410,6 @@ def _unsealed_root(chip: Conversation, seals: Sequence[SealedKey]) -> bytes:
     try:
         return unsealed(chip, seals)
     except OtherConfiguration as error:
-        raise StateError(f"the chip does not unseal the root key: its PCRs ({pcr_list(error.pcrs)}) have "
-                         f"changed; start the machine as it was when the store was made") from None
+        raise RootClosed(f"the chip does not unseal the root key: its PCRs ({pcr_list(error.pcrs)}) have "
+                         f"changed; start the machine as it was when the store was made, or have the SAA of "
+                         f"the first group recover it", error.pcrs) from None

@@ -35,19 +35,23 @@ class Manager:
 
     With *accept_rollback*, old copies of the store, of its rows or of the chip's NV are not refused but
     taken, if they can be opened still; `accepted` says which, and the log.  It is valid with `release`.
+
+    RootClosed, a StateError, says that the chip does not unseal the root key; *recovered* is what it had
+    sealed, if somebody knows that.
     """
 
     def __init__(self, store_path: Path, chip: SealingChip, entropy: Callable[[int], bytes],
                  pcrs: bytes = DEFAULT_PCRS, *, now: Callable[[], int] = lambda: 0,
                  interval: int = 0, held: bool = False, scratch: Path | None = None,
-                 auto_create: bool = True, accept_rollback: bool = False) -> None:
+                 auto_create: bool = True, accept_rollback: bool = False,
+                 recovered: bytes | None = None) -> None:
         self.saves = 0  # that are durable
         self._held = True
         self._auto_create = auto_create
         self._chip = chip
         self._lock = Lock()
         self._ledger = Ledger(store_path, chip, entropy, pcrs, now, interval, scratch,
-                              accept_rollback)
+                              accept_rollback, recovered)
         self.new = self._ledger.new
         self.accepted: list[str] = self._ledger.accepted
         if not held:

@@ -25,6 +25,8 @@ from hwtpm.tpm12.types.codes import (
 )
 from manager import requests as r
 from manager.cfglist import read_cfg_list
+from manager.closed import ClosedManager
+from manager.ledger import RootClosed
 from manager.quote import MEANING_XEN, Meaning
 from manager.verify import (
     Known,
@@ -365,16 +367,16 @@ def test_a_group_is_not_registered_after_a_reset(own: Host) -> None:
     host.refused(TPM_FAIL, registration(host, 2, Saa(host.family, 22)))
 
 
-def proxy(host: Host) -> tuple[r.Request[r.GroupRecover1Response], bytes, bytes]:
-    """Return GROUP_RECOVER1 for the group 1, the modulus of its proxy AIK, and its nonce."""
+def proxy(host: Host, index: int = 1) -> tuple[r.Request[r.GroupRecover1Response], bytes, bytes]:
+    """Return GROUP_RECOVER1 for the group, the modulus of its proxy AIK, and its nonce."""
     nonce = os.urandom(20)
     if host.family == "1.2":
         key = host.ask(r.MakeIdentity(LABEL)).id_key
-        return r.GroupRecover1(1, key, nonce, PCRS), key.pub_key, nonce
+        return r.GroupRecover1(index, key, nonce, PCRS), key.pub_key, nonce
     key20 = host.ask(r.MakeIdentityWith20(LABEL)).id_key
     unique = key20.public.unique
     assert isinstance(unique, bytes)
-    return r.GroupRecover1With20(1, key20, nonce, PCRS), unique, nonce
+    return r.GroupRecover1With20(index, key20, nonce, PCRS), unique, nonce
 
 
 LATER = b"\0\x10\0"
@@ -453,6 +455,43 @@ def test_a_group_that_was_never_registered_cannot_be_recovered(own: Host) -> Non
     own.refused(TPM_FAIL, proxy(own)[0])
     own.ask(r.GroupDel(1))  # But it can be deleted.
     assert own.ask(r.GroupList()).count == 1
+
+
+def test_the_saa_of_the_first_group_recovers_the_whole_manager(host: Host) -> None:
+    host.new_group()
+    answer = host.ask(registration(host, 0, host.saa))
+    key = xor(answer.recover_blob, host.saa.shared(answer.dhkx_2))
+    host.ask(host.update(0, 1))
+    guest = host.guest(A)
+    host.ask(r.SaveHashKey(KEY), guest)
+    host.extend(7, b"another system")
+    host.close()
+    says = r"manager\.db: the chip does not unseal the root key: its PCRs \(0, "
+    with pytest.raises(RootClosed, match=says) as shut:
+        host.open()
+    before = host.path.read_bytes()
+    host.manager = ClosedManager(host.path, host.chip.sealing, os.urandom, shut.value.pcrs)
+    host.serve()
+    assert host.ask(r.GroupList()).count == 1
+    for request in (r.GroupShow(0), r.VtpmList(0, 0), r.GroupNew(LABEL, host.saa.modulus), r.GroupDel(0),
+                    r.VtpmShow(A.bytes), host.update(0, 2)):
+        with pytest.raises(r.Refusal):
+            host.ask(request)
+    for request in r.LoadHashKey(), r.SaveHashKey(KEY):
+        with pytest.raises(r.Refusal, match="TPM_DISABLED"):
+            host.ask(request, host.guest(A))
+    recover, aik, nonce = proxy(host, 0)
+    begun = host.ask(recover)
+    here = host.platform()
+    assert verify_recovery(host.family, aik, nonce, PCRS, begun, [here], Meaning()) == here
+    wrong = r.GroupRecover2(0, host.saa.dhkx(), xor(key, host.saa.shared(begun.dhkx_1))[::-1])
+    with pytest.raises(r.Refusal, match="TPM_DECRYPT_ERROR"):
+        host.ask(wrong)
+    assert host.path.read_bytes() == before
+    begun = host.ask(proxy(host, 0)[0])
+    host.ask(r.GroupRecover2(0, host.saa.dhkx(), xor(key, host.saa.shared(begun.dhkx_1))))
+    host.open()
+    assert host.ask(r.LoadHashKey(), host.guest(A)).keyblob == KEY
 
 
 # vTPMs

@@ -47,6 +47,10 @@ class Host:
     def open(self) -> None:
         """The manager starts."""
         self.manager = Manager(self.path, self.chip.sealing, os.urandom, auto_create=self._auto_create)
+        self.serve()
+
+    def serve(self) -> None:
+        """The manager has endpoints."""
         self.service = Service(
             self.manager, self.chip.sealing, lambda: self.chip.sealing, os.urandom, **self._how)
         self.admin = Endpoint(self.service, Connection(None, "the administrator", administrator=True))
