@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from uuid import UUID
 
+from hwtpm.errors import ProtocolError, StateError, TpmError
 from manager.book import Book, Closed, Moved, NoVtpm
 from manager.change import Change
 from manager.check import check
 from manager.ledger import Ledger
 from manager.model import ADMIN, DEFAULT_PCRS, MOVED, Group, SealedKey, Vtpm
 from manager.sealing import SealingChip
+
+
+class _Save:
+    """What a thread waits for that has something to save."""
+
+    def __init__(self, uuid: UUID, hash_key: bytes) -> None:
+        self.uuid, self.hash_key = uuid, hash_key
+        self.done = False  # by this thread or by another one, in the same transaction as its own
+        self.error: BaseException | None = None
 
 
 class Manager:
@@ -50,6 +61,7 @@ class Manager:
         self._auto_create = auto_create
         self._chip = chip
         self._lock = Lock()
+        self._waiting: deque[_Save] = deque()
         self._ledger = Ledger(store_path, chip, entropy, pcrs, now, interval, scratch,
                               accept_rollback, recovered)
         self.new = self._ledger.new
@@ -72,11 +84,32 @@ class Manager:
         NoVtpm says that nobody has made this vTPM, Moved that it is another manager's, Closed that its
         group is closed.
         """
+        save = _Save(uuid, hash_key)
+        self._waiting.append(save)
         with self._lock:
+            if not save.done:
+                self._save_together()
+        if save.error is not None:
+            raise save.error
+
+    def _save_together(self) -> None:
+        """All saves that wait have been made, in one transaction."""
+        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        try:
             change = self._ledger.begin(at_once=False)
-            change.put_vtpm(uuid, self._kept(change, uuid, hash_key))
-            self._ledger.commit(change)
-            self.saves += 1
+            for save in batch:
+                try:
+                    change.put_vtpm(save.uuid, self._kept(change, save.uuid, save.hash_key))
+                except (StateError, TpmError, ProtocolError, OSError) as error:
+                    save.error = error  # That is no reason for the others to fail.
+            if change.changes:
+                self._ledger.commit(change)
+            self.saves += sum(save.error is None for save in batch)
+        except BaseException as error:
+            for save in batch:
+                save.error = save.error or error
+        for save in batch:
+            save.done = True
 
     def load_hash_key(self, uuid: UUID) -> bytes | None:
         """Return what `save_hash_key` was given last for *uuid*, None if never; raises as that does."""
@@ -90,7 +123,7 @@ class Manager:
         if change.find(uuid) is not None:
             vtpm = self._usable(uuid, change.vtpm(uuid))
         elif self._auto_create:
-            vtpm = Vtpm(0 if self._ledger.book.rows.vtpms else ADMIN)
+            vtpm = Vtpm(0 if self._ledger.book.rows.vtpms or change.changes else ADMIN)
         else:
             raise NoVtpm(uuid)
         vtpm.hash_key = hash_key

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench import keys, peers, profiling, report, runner, small, startup, tpm12
+from tests.bench import keys, many, peers, profiling, report, runner, small, startup, tpm12
 from tests.bench.case import Bounds, Case
 from tests.bench.peers import Exchange, Peer, Peer12, Unavailable
 
@@ -88,9 +88,10 @@ def main() -> int:
 
 def _compare(options: argparse.Namespace, chosen: list[type[Case]], directory: Path) -> int:
     # As a user starts it: on any CPU and without a better priority.
-    starts = []
+    starts: list[startup.Start | startup.Ratio] = []
     if options.tpm == "2.0" and not options.control and not options.only:
-        starts = startup.measure(_QUICK_STARTS if options.quick else _STARTS)
+        starts += startup.measure(_QUICK_STARTS if options.quick else _STARTS)
+        starts += many.measure(directory, options.quick)
     _pin(options.cpu)
     if options.control:
         names, ways = ("swtpm", "swtpm again"), (peers.swtpm, peers.swtpm)

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.bench.case import Bounds
 from tests.bench.runner import Figures, Result
-from tests.bench.startup import ROOT, Start
+from tests.bench.startup import ROOT, Ratio, Start
 
 _LIBRARIES = "cryptography", "gmpy2"
 _ROW = "{:<20} {:>21} {:>21} {:>7}  {:>7} {:>6}  {}"
@@ -57,14 +57,20 @@ def verdict(ratio: float, bounds: Bounds) -> str:
     return "goal missed" if bounds.goal is not None and ratio > bounds.goal else ""
 
 
-def start_row(start: Start) -> str:
-    """Return the line of one start-up figure."""
-    missed = "  BUDGET MISSED" if start.seconds > start.budget else ""
+def start_row(start: Start | Ratio) -> str:
+    """Return the line of one figure of ours alone."""
+    missed = "  BUDGET MISSED" if _missed(start) else ""
+    if isinstance(start, Ratio):
+        return f"{start.name:<20} {start.ratio:.2f}, budget {start.budget:.2g}  ({start.what}){missed}"
     return (f"{start.name:<20} {start.seconds * 1000:.0f} ms, budget {start.budget * 1000:.0f} ms"
             f"  ({start.what}){missed}")
 
 
-def summary(results: Iterable[tuple[Result, Bounds]], starts: Iterable[Start]) -> str:
+def _missed(start: Start | Ratio) -> bool:
+    return (start.ratio if isinstance(start, Ratio) else start.seconds) > start.budget
+
+
+def summary(results: Iterable[tuple[Result, Bounds]], starts: Iterable[Start | Ratio]) -> str:
     """Return the last lines: which bounds are missed, and what was wrong."""
     missed: dict[str, list[str]] = {"BUDGET MISSED": [], "goal missed": [], "WRONG": []}
     for result, bounds in results:
@@ -72,7 +78,7 @@ def summary(results: Iterable[tuple[Result, Bounds]], starts: Iterable[Start]) -
             missed["WRONG"].append(result.name)
         elif result.ratio is not None and (said := verdict(result.ratio, bounds)):
             missed[said].append(result.name)
-    missed["BUDGET MISSED"] += [start.name for start in starts if start.seconds > start.budget]
+    missed["BUDGET MISSED"] += [start.name for start in starts if _missed(start)]
     lines = [f"budgets missed: {_list(missed['BUDGET MISSED'])}",
              f"goals missed:   {_list(missed['goal missed'])}"]
     if missed["WRONG"]:
@@ -81,7 +87,7 @@ def summary(results: Iterable[tuple[Result, Bounds]], starts: Iterable[Start]) -
 
 
 def as_json(about: dict[str, str], names: tuple[str, str], results: Sequence[tuple[Result, Bounds]],
-            starts: Iterable[Start]) -> dict[str, Any]:
+            starts: Iterable[Start | Ratio]) -> dict[str, Any]:
     """Return all of it for machines; times in microseconds, start-up in seconds."""
     operations = {}
     for result, bounds in results:

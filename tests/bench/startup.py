@@ -31,6 +31,15 @@ class Start(NamedTuple):
     budget: float
 
 
+class Ratio(NamedTuple):
+    """One of our figures to another one, and the budget for that."""
+
+    name: str
+    what: str
+    ratio: float
+    budget: float
+
+
 def measure(count: int) -> list[Start]:
     """Return the start-up figures, medians of *count* runs each."""
     run, load = (median(once() for _ in range(count)) for once in (_run, _import))
