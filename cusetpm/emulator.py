@@ -82,15 +82,15 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
         data = DataServer(control, "data channel", once=way_in is not None and way_in.once,
                           on_gone=_end if settings.terminate else None)
         stack.callback(data.stop)
-        if way_in is not None:
-            _open(data, way_in.place)
-        elif settings.data is None:
+        if way_in is None and settings.data is None:
             data.allow_passing()
         if settings.control is not None:
             server = ControlServer(control, "control channel", data.attach, _end,
                                    end_with_client=settings.control.end_with_client)
             stack.callback(server.stop)
             _open(server, settings.control.place)
+        if way_in is not None:
+            _open(data, way_in.place)
         if settings.pid is not None:
             stack.callback(_write_pid(settings.pid))
         if device is not None:

@@ -55,9 +55,10 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         control = Control(device)
         located = Located(control, device)
         socket = rawsocket.RawSocket(home.path / _SOCKET, located)
+        # Who finds the one looks for the other, beside it.
+        stack.callback(serve_control(control, UnixEndpoint(f"{socket.path}{CTRL}")).stop)
         socket.start()
         stack.callback(socket.stop)
-        stack.callback(serve_control(control, UnixEndpoint(f"{socket.path}{CTRL}")).stop)
         managed_path = None
         if device.manager is not None:
             managed = rawsocket.ManagedSocket(home.path / _MANAGED_SOCKET, device.manager)

@@ -61,18 +61,32 @@ class UnixEndpoint:
         self._remove_stale()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            listener.bind(self.path)
-            # Nobody can connect before listen(), so the mode is never too open.
-            os.chmod(self.path, self._mode)
-            if self._uid != -1 or self._gid != -1:
-                os.chown(self.path, self._uid, self._gid)
-            listener.listen(_BACKLOG)
+            found = self._bind(listener)
         except OSError as error:
             listener.close()
-            raise OSError(error.errno, error.strerror, self.path) from None
-        found = os.stat(self.path)
+            code = errno.EADDRINUSE if error.errno == errno.EEXIST else error.errno
+            raise OSError(code, os.strerror(code or 0), self.path) from None
         self._inode = (found.st_dev, found.st_ino)
         return listener
+
+    def _bind(self, listener: socket.socket) -> os.stat_result:
+        """*listener* listens, and only then gets its name, so that who sees the file can connect at once."""
+        directory, name = os.path.split(self.path)
+        hidden = f".{os.urandom(8).hex()}"
+        place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            listener.bind(f"/proc/self/fd/{place}/{hidden}")
+            try:
+                os.chmod(hidden, self._mode, dir_fd=place)
+                if self._uid != -1 or self._gid != -1:
+                    os.chown(hidden, self._uid, self._gid, dir_fd=place)
+                listener.listen(_BACKLOG)
+                os.link(hidden, name, src_dir_fd=place, dst_dir_fd=place, follow_symlinks=False)
+                return os.stat(hidden, dir_fd=place)
+            finally:
+                os.unlink(hidden, dir_fd=place)
+        finally:
+            os.close(place)
 
     def remove(self) -> None:
         """The file is gone, unless it is another's by now."""
