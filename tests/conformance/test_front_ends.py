@@ -48,9 +48,10 @@ needs_fuse = pytest.mark.skipif(
 @contextmanager
 def served(directory: Path, devices: dict[str, AnyDevice]) -> Iterator[None]:
     with ExitStack() as stack:
-        for name, device in devices.items():
+        files = {name: FuseFile(directory / name, device, Mounter()) for name, device in devices.items()}
+        files["tpm0"].heeds = files.get("tpmrm0")
+        for name, file in files.items():
             (directory / name).touch()
-            file = FuseFile(directory / name, device, Mounter())
             file.start()
             stack.callback(file.stop)
         yield

@@ -21,6 +21,7 @@ from cusetpm.devices.cuse import abi
 from cusetpm.devices.fusefile import FuseFile, MountProtocol
 from cusetpm.devices.fusemount import Mounter
 from cusetpm.devices.session import Device, SharedDevice
+from cusetpm.transport import Cancelled
 from hwtpm.errors import ProtocolError
 from tests.conformance.fake_tpm import (
     CREATE_PRIMARY,
@@ -360,3 +361,32 @@ def test_where_nobody_may_mount_it_is_mounted_in_a_namespace(tmp_path: Path) -> 
         assert select.select([holder], [], [], 30)[0]
         os.close(holder)
         assert not shown.exists()
+
+
+@needs_fuse
+def test_what_was_closed_before_a_command_is_closed_for_it(path: Path) -> None:
+    """The kernel tells of the end of an open file when close() has returned; nobody can notice."""
+    manager = FakeManager()
+    left: list[int] = []
+
+    class Raw(FakeTpm):
+        def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
+            left.append(len(manager.spaces))
+            return super().execute(command, locality, cancelled)
+
+    managed_path = path.with_name("tpmrm0")
+    managed_path.touch()
+    raw = FuseFile(path, Device(Raw()), Mounter())
+    managed = FuseFile(managed_path, SharedDevice(manager), Mounter())
+    raw.heeds = managed
+    raw.start()
+    managed.start()
+    try:
+        asked = message(GET_RANDOM, b"\0\x08")
+        program = (f"for _ in range(300): os.close(os.open({str(managed_path)!r}, os.O_RDWR)); "
+                   f"os.write(fd, {asked!r}); os.read(fd, 4096)")
+        assert end(client(program, path)) == ""
+    finally:
+        managed.stop()
+        raw.stop()
+    assert left == [0] * 300

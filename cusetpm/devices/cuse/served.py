@@ -26,22 +26,27 @@ class Served:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.heeds: Served | None = None
+        """What has been closed there by then is closed before a command from here begins."""
         self._fd = -1
         self._wake = -1
         self._thread: threading.Thread | None = None
         self._workers: dict[threading.Thread, Callable[[], None]] = {}  # with what asks each to end
         self._cancelled: set[int] = set()  # Numbers of the requests whose commands have been asked to end.
         self._stopping = False
+        self._turn = threading.Lock()  # Whoever takes the next message and acts upon it.
         self._lock = threading.Lock()  # Over the protocol, which workers report to.
         self._ready = threading.Event()
 
     def _begin(self, fd: int, protocol: FileProtocol, name: str) -> None:
         """The messages of *fd*, which is non-blocking, are answered from now on; the first sets `_ready`."""
         self._fd = fd
+        self._protocol = protocol
+        self._buffer = bytearray(READ_BUFFER)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._ready.clear()
         self._stopping = False
-        self._thread = threading.Thread(target=self._serve, args=(protocol,), name=name, daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
     def _end(self) -> bool:
@@ -59,16 +64,26 @@ class Served:
         for worker, cancel in list(self._workers.items()):
             cancel()
             worker.join()
-        os.close(self._fd)
+        with self._turn:
+            os.close(self._fd)
+            self._fd = -1
         os.close(self._wake)
-        self._fd = self._wake = -1
+        self._wake = -1
         return True
 
-    def _serve(self, protocol: FileProtocol) -> None:
+    def heed(self) -> None:
+        """What the kernel has said before is done; any thread but the one that serves this file.
+
+        The end of an open file is told after close() has returned, and here it has been heard of.
+        """
+        while True:
+            with self._turn:
+                if self._fd < 0 or not _readable(self._fd) or not self._take():
+                    return
+
+    def _serve(self) -> None:
         """Answer the kernel until `_end`, or until it takes the file away."""
         fd, wake = self._fd, self._wake
-        buffer = bytearray(READ_BUFFER)
-        view = memoryview(buffer)
         # The descriptor is always writable: only reading waits, and together with the wake-up of _end().
         poller = select.poll()
         poller.register(fd, select.POLLIN)
@@ -78,35 +93,47 @@ class Served:
                 for ready, _ in poller.poll():
                     if ready == wake:
                         return
-                try:
-                    length = os.readv(fd, [buffer])
-                except OSError as error:
-                    # The request was interrupted before it could be read.
-                    if error.errno in (errno.EAGAIN, errno.ENOENT, errno.EINTR):
-                        continue
-                    if error.errno != errno.ENODEV:
-                        log.error("%s: %s", self.path, error.strerror)
-                    return
-                with self._lock:
-                    actions = protocol.receive(bytes(view[:length]))
-                for action in actions:
-                    if isinstance(action, bytes):
-                        self._reply(action)
-                    elif isinstance(action, Execute):
-                        self._start(protocol, action)
-                    elif isinstance(action, Ioctl):
-                        self._work(partial(self._run, action), lambda: None)
-                    else:
-                        self._cancel(action)
+                with self._turn:
+                    if not self._take():
+                        return
                 # The first message was the one that begins; of /dev/cuse, the node was made during the reply.
                 if not self._ready.is_set():
                     self._ready.set()
-        except ProtocolError as error:
-            log.error("%s: %s", self.path, error)
         finally:
             self._ready.set()
 
+    def _take(self) -> bool:
+        """Read the next message, if there still is one, and act upon it; False if there will be no more."""
+        buffer, protocol = self._buffer, self._protocol
+        try:
+            length = os.readv(self._fd, [buffer])
+        except OSError as error:
+            # The request was interrupted before it could be read, or somebody else has read it.
+            if error.errno in (errno.EAGAIN, errno.ENOENT, errno.EINTR):
+                return True
+            if error.errno != errno.ENODEV:
+                log.error("%s: %s", self.path, error.strerror)
+            return False
+        try:
+            with self._lock:
+                actions = protocol.receive(bytes(memoryview(buffer)[:length]))
+        except ProtocolError as error:
+            log.error("%s: %s", self.path, error)
+            return False
+        for action in actions:
+            if isinstance(action, bytes):
+                self._reply(action)
+            elif isinstance(action, Execute):
+                self._start(protocol, action)
+            elif isinstance(action, Ioctl):
+                self._work(partial(self._run, action), lambda: None)
+            else:
+                self._cancel(action)
+        return True
+
     def _start(self, protocol: FileProtocol, execute: Execute) -> None:
+        if self.heeds is not None:
+            self.heeds.heed()
         if execute.transport.takes_long(execute.submit.command):
             self._work(partial(self._execute, protocol, execute), execute.transport.cancel)
         else:
@@ -160,3 +187,9 @@ class Served:
             # The client, or with ENODEV the file, has gone; a reading thread notices the latter.
             if error.errno not in (errno.ENOENT, errno.ENODEV):
                 log.error("%s: a reply was refused: %s", self.path, error.strerror)
+
+
+def _readable(fd: int) -> bool:
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(0))
