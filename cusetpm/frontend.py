@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from cusetpm.devices.cuse.device import CuseDevice
@@ -78,39 +79,49 @@ def choose(
 def _cuse(
     stack: ExitStack, devices: dict[str, AnyDevice], control: Control, home: RunDirectory
 ) -> dict[str, str]:
-    number = free_number()
-    paths = {}
-    for name, device in devices.items():
-        # The resource manager's users share the TPM: none of them has its power and state.
-        served = CuseDevice(f"{name}{number}", device, note_node=home.note_node,
-                            control=control if name == "tpm" else None)
-        served.start()
-        stack.callback(served.stop)
-        paths[name] = served.path
-    return paths
+    while True:
+        number = free_number()
+        paths = {}
+        with ExitStack() as started:
+            try:
+                for name, device in devices.items():
+                    # The resource manager's users share the TPM: none of them has its power and state.
+                    served = CuseDevice(f"{name}{number}", device, note_node=home.note_node,
+                                        control=control if name == "tpm" else None)
+                    served.start()
+                    started.callback(served.stop)
+                    paths[name] = served.path
+            except FileExistsError:
+                if free_number() == number:
+                    raise
+                continue  # Another process has taken the number in between.
+            stack.push(started.pop_all())
+            return paths
 
 
 def _fuse(
     stack: ExitStack, devices: dict[str, AnyDevice], home: RunDirectory, sys: Mapping[str, Entry]
 ) -> dict[str, str]:
-    directory = home.path / "dev"
-    directory.mkdir(mode=0o700, exist_ok=True)
+    # Who sees a file before something is mounted on it would use the wrong one: all of it appears at once.
+    hidden, directory = home.path / ".dev", home.path / "dev"
+    hidden.mkdir(mode=0o700)
     mounter = Mounter()
     stack.callback(mounter.close)
-    paths = {}
-    for name, device in devices.items():
-        path = directory / f"{name}0"
-        path.touch(mode=0o600)
-        file = FuseFile(path, device, mounter)
+    files = {name: FuseFile(hidden / f"{name}0", device, mounter) for name, device in devices.items()}
+    files["tpm"].heeds = files.get("tpmrm")
+    for file in files.values():
+        Path(file.path).touch(mode=0o600)
         file.start()
         stack.callback(file.stop)
-        paths[name] = file.shown
-    place = directory / "sys"
-    place.mkdir(mode=0o700, exist_ok=True)
+    place = hidden / "sys"
+    place.mkdir(mode=0o700)
     shown = FuseDirectory(place, sys, mounter)
     shown.start()
     stack.callback(shown.stop)
-    return {**paths, "sys": shown.shown}
+    hidden.rename(directory)
+    stack.callback(directory.rename, hidden)
+    seen = {**{name: file.shown for name, file in files.items()}, "sys": shown.shown}
+    return {name: str(Path(path).parent.with_name("dev") / Path(path).name) for name, path in seen.items()}
 
 
 def _vtpmx(

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from unittest.mock import patch
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
@@ -165,6 +166,21 @@ def a_killed_server_leaves_its_clients_an_error() -> None:
     assert not os.path.exists("/dev/tpm0")
 
 
+def a_name_that_another_process_was_faster_to_take_is_refused() -> None:
+    """What the kernel then has by this name is not taken for one's own."""
+    first, second = CuseDevice("tpm0", Device(FakeTpm())), CuseDevice("tpm0", Device(FakeTpm()))
+    first.start()
+    refusal = ""
+    with patch("cusetpm.devices.cuse.device.taken", lambda name: False):
+        try:
+            second.start()
+        except FileExistsError as error:
+            refusal = str(error)
+    assert "the kernel refused" in refusal
+    conforms("device", "/dev/tpm0")
+    first.stop()
+
+
 def a_device_that_is_there_is_not_replaced() -> None:
     refusal = ""
     try:
@@ -184,6 +200,7 @@ if __name__ == "__main__":
         a_client_that_polls_hears_of_the_end,
         one_process_has_many_devices,
         a_killed_server_leaves_its_clients_an_error,
+        a_name_that_another_process_was_faster_to_take_is_refused,
         a_device_that_is_there_is_not_replaced,
     ):
         check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 from typing import Final
 
 from cusetpm.devices.cuse.protocol import CuseProtocol
@@ -54,6 +55,9 @@ class CuseDevice(Served):
         try:
             if not self._ready.wait(_READY_S):
                 raise OSError(errno.ETIMEDOUT, "the kernel does not answer", CUSE)
+            if _hung_up(fd):
+                # What there is by this name belongs to somebody who was faster.
+                raise OSError(errno.EEXIST, "the kernel refused to make the device", self.path)
             self._node.find()
         except OSError:
             self.stop()
@@ -66,3 +70,10 @@ class CuseDevice(Served):
         """
         if self._end():
             self._node.remove()
+
+
+def _hung_up(fd: int) -> bool:
+    """Tell whether the kernel has done with *fd*, as it does in the reply to a CUSE_INIT that it refuses."""
+    poller = select.poll()
+    poller.register(fd, 0)
+    return bool(poller.poll(0))
