@@ -53,6 +53,7 @@ from hwtpm.wire import (
 
 _HEADER: Final = Struct(">HII")
 _AUTHORIZATION: Final = Struct(">I20sB20s")
+_CONTINUES: Final = 24  # where continueAuthSession stands in it
 _GO_ON: Final = (TPM_ORD_SHA1Update, TPM_ORD_SHA1Complete, TPM_ORD_SHA1CompleteExtend,
                  TPM_ORD_ExecuteTransport)
 _DAA: Final = (TPM_ORD_DAA_Join.to_bytes(4, "big"), TPM_ORD_DAA_Sign.to_bytes(4, "big"))
@@ -154,15 +155,19 @@ def parse(tpm: Tpm, plan: Plan, tag: int, command: bytes, off: int) -> tuple[Cal
     count = tag - TPM_TAG_RQU_COMMAND
     if not TPM_TAG_RQU_COMMAND <= tag <= TPM_TAG_RQU_AUTH2_COMMAND or count not in plan.request.AUTHS:
         raise TpmError(TPM_BADTAG)
-    if len(command) != end + count * _AUTHORIZATION.size:
-        raise TpmError(TPM_BAD_PARAM_SIZE)
     authorizations = []
+    at = end
     for i in range(count):
-        fields = _AUTHORIZATION.unpack_from(command, end + i * _AUTHORIZATION.size)
-        if fields[2] > 1:
+        if command[at + _CONTINUES : at + _CONTINUES + 1] > b"\1":
             raise TpmError(TPM_BAD_PARAMETER)
+        if len(command) < at + _AUTHORIZATION.size:
+            raise TpmError(TPM_BAD_PARAM_SIZE)
+        fields = _AUTHORIZATION.unpack_from(command, at)
+        at += _AUTHORIZATION.size
         last = plan.request.TRANSPORT and i == count - 1
         authorizations.append(Authorization(tpm.transports if last else tpm.sessions, *fields))
+    if at != len(command):
+        raise TpmError(TPM_BAD_PARAM_SIZE)
     call = Call(plan.request, command[start:end], authorizations)
     call.audited = tpm.audit.audited(plan.request)
     return call, request

@@ -14,13 +14,14 @@ from hwtpm.errors import StateError
 from hwtpm.tpm12.context import COMMANDS
 from hwtpm.tpm12.engine import Engine
 from hwtpm.tpm12.requests.integrity import Extend, PcrRead
-from hwtpm.tpm12.requests.random import GetRandom
+from hwtpm.tpm12.requests.random import GetRandom, StirRandom
 from hwtpm.tpm12.requests.startup import SaveState, Startup
 from hwtpm.tpm12.requests.storage import LoadKey2
 from hwtpm.tpm12.types.codes import (
     TPM_AUTHFAIL,
     TPM_BAD_ORDINAL,
     TPM_BAD_PARAM_SIZE,
+    TPM_BAD_PARAMETER,
     TPM_BADTAG,
     TPM_DEFEND_LOCK_RUNNING,
     TPM_DISABLED,
@@ -36,7 +37,7 @@ from hwtpm.tpm12.types.constants import (
     TPM_ST_STATE,
     TPM_TAG_KEY12,
 )
-from hwtpm.tpm12.types.ordinals import TPM_ORD_GetRandom
+from hwtpm.tpm12.types.ordinals import TPM_ORD_GetRandom, TPM_ORD_SetOrdinalAuditStatus, TPM_ORD_StirRandom
 from tests.support.tpm2 import refused
 from tests.support.tpm12 import (
     KEY_AUTH,
@@ -80,6 +81,22 @@ def test_a_malformed_command_has_its_code(command: bytes, rc: int) -> None:
     assert response == pack(">HII", 0xC4, 10, rc)
 
 
+def test_of_two_faults_of_a_command_the_one_that_comes_first_is_told() -> None:
+    machine = owned()
+    body = pack(">IB", 1, 1)
+    authorization = bytes(24) + b"\2" + bytes(20)  # continueAuthSession is neither TRUE nor FALSE
+    for octets, rc in (
+        (body[:4] + b"\2" + authorization, TPM_BAD_PARAMETER),
+        (body + authorization, TPM_BAD_PARAMETER),
+        (body + authorization[:30], TPM_BAD_PARAMETER),
+        (body + authorization + b"\0", TPM_BAD_PARAMETER),
+        (body + authorization[:24], TPM_BAD_PARAM_SIZE),
+        (body + bytes(46), TPM_BAD_PARAM_SIZE),
+    ):
+        command = pack(">HII", 0xC2, 10 + len(octets), TPM_ORD_SetOrdinalAuditStatus) + octets
+        assert code(machine.execute(command)) == rc, octets.hex()
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=120))
 def test_any_octets_get_one_well_formed_response(octets: bytes) -> None:
@@ -108,6 +125,15 @@ def test_any_parameters_of_any_command_get_one_well_formed_response(data: st.Dat
     response = machine.execute(pack(">HII", tag, 10 + len(body), ordinal) + body)
     assert int.from_bytes(response[2:6], "big") == len(response) >= 10
     assert code(response) == 0 or machine.durable == before
+
+
+def test_at_most_255_octets_are_stirred_into_the_random_numbers() -> None:
+    machine = started()
+    machine.run(StirRandom(bytes(255)))
+    with refused(TPM_BAD_PARAMETER):
+        machine.run(StirRandom(bytes(256)))
+    longer = pack(">HIII", 0xC1, 14, TPM_ORD_StirRandom, 256)
+    assert code(machine.execute(longer)) == TPM_BAD_PARAM_SIZE
 
 
 def test_a_disabled_tpm_extends_and_shows_nothing() -> None:

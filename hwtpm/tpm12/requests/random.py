@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from hwtpm.tpm12.requests.command import Command, Empty
 from hwtpm.tpm12.types.base import SECRET_SIZED, UINT32
-from hwtpm.tpm12.types.codes import TPM_BAD_PARAMETER
 from hwtpm.tpm12.types.ordinals import TPM_ORD_GetRandom, TPM_ORD_StirRandom
-from hwtpm.wire import SECRET, Sized, Wire
+from hwtpm.wire import Wire
 
 
 class GetRandomResponse(Wire):
@@ -26,4 +25,4 @@ class StirRandom(Command[Empty]):
     """The data are mixed into the state of the random number generator.  Part 3, 13.7."""
 
     ORD: ClassVar[int] = TPM_ORD_StirRandom
-    in_data: Annotated[bytes, Sized(255, prefix="I", rc=TPM_BAD_PARAMETER), SECRET]
+    in_data: SECRET_SIZED
