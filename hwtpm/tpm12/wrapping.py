@@ -86,13 +86,14 @@ def rsa_parms(parms: TPM_KEY_PARMS) -> TPM_RSA_KEY_PARMS:
 def is_key12(public: TPM_KEY) -> bool:
     """Tell a TPM_KEY12 from a TPM_KEY (Part 2, 10.2 and 10.3).
 
-    TPM_BAD_VERSION for a TPM_KEY of another version, TPM_BAD_KEY_PROPERTY for neither.
+    A tag begins with a zero octet and a version does not: TPM_BAD_VERSION for another version,
+    TPM_BAD_KEY_PROPERTY for another tag.
     """
     if public.tag == TPM_TAG_KEY12 and not public.fill:
         return True
     if public.tag == STRUCT_VER_1_1:  # The revision is ignored on input.
         return False
-    raise TpmError(TPM_BAD_VERSION if public.tag >> 8 == STRUCT_VER_1_1 >> 8 else TPM_BAD_KEY_PROPERTY)
+    raise TpmError(TPM_BAD_VERSION if public.tag >> 8 else TPM_BAD_KEY_PROPERTY)
 
 
 def check_parms(parms: TPM_KEY_PARMS, usage: int, *, fips: bool = False) -> TPM_RSA_KEY_PARMS:
@@ -138,7 +139,8 @@ def generate(tpm: Tpm, template: TPM_KEY, payload: int, usage_auth: bytes, migra
         raise TpmError(TPM_BAD_KEY_PROPERTY)
     p, q = _primes(tpm, rsa.key_length, exponent)
     octets = rsa.key_length // 8
-    public = TPM_KEY(template.tag, template.fill, template.key_usage, template.key_flags,
+    # What follows the tag or the version is zero on output (Part 2, 5.1 and 10.3).
+    public = TPM_KEY(template.tag, 0, template.key_usage, template.key_flags,
                      template.auth_data_usage, template.algorithm_parms, _created_info(tpm, template),
                      (p * q).to_bytes(octets, "big"), b"")
     return Key(public, payload, usage_auth, migration_auth, p.to_bytes(octets // 2, "big"))

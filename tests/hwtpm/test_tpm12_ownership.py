@@ -24,6 +24,7 @@ from hwtpm.tpm12.types.codes import (
     TPM_BAD_MODE,
     TPM_BAD_PARAMETER,
     TPM_BAD_PRESENCE,
+    TPM_BAD_VERSION,
     TPM_CLEAR_DISABLED,
     TPM_DECRYPT_ERROR,
     TPM_DISABLED_CMD,
@@ -103,7 +104,8 @@ def test_an_owner_needs_an_endorsement_key_and_permission_and_comes_alone() -> N
     ({"srk": key_template(TPM_KEY_BIND, STORAGE_PARMS)}, TPM_INVALID_KEYUSAGE),
     ({"srk": key_template(TPM_KEY_STORAGE, STORAGE_PARMS, flags=TPM_MIGRATABLE)}, TPM_INVALID_KEYUSAGE),
     ({"srk": key_template(TPM_KEY_STORAGE, SIGNING_PARMS)}, TPM_BAD_KEY_PROPERTY),
-    ({"srk": key_template(TPM_KEY_STORAGE, STORAGE_PARMS, tag=0x0202)}, TPM_BAD_KEY_PROPERTY),
+    ({"srk": key_template(TPM_KEY_STORAGE, STORAGE_PARMS, tag=0x0202)}, TPM_BAD_VERSION),
+    ({"srk": key_template(TPM_KEY_STORAGE, STORAGE_PARMS, tag=0x0027)}, TPM_BAD_KEY_PROPERTY),
     ({"srk_auth": SRK_AUTH + b"."}, TPM_BAD_KEY_PROPERTY),
 ])
 def test_what_makes_no_owner_leaves_everything(change, rc: int) -> None:  # type: ignore[no-untyped-def]

@@ -195,7 +195,7 @@ def test_a_key_that_this_tpm_cannot_make(machine: Machine, usage: int, algorithm
 
 
 def test_flags_and_versions_that_are_not_defined_are_refused(machine: Machine) -> None:
-    for tag, rc in ((0x0102, TPM_BAD_VERSION), (0x0027, TPM_BAD_KEY_PROPERTY)):
+    for tag, rc in ((0x0102, TPM_BAD_VERSION), (0x0201, TPM_BAD_VERSION), (0x0027, TPM_BAD_KEY_PROPERTY)):
         with refused(rc):
             create_key(machine.client, key_template(TPM_KEY_SIGNING, SIGNING_PARMS, tag=tag))
     good = encode(key_template(TPM_KEY_SIGNING, SIGNING_PARMS, flags=TPM_MIGRATABLE))
@@ -204,6 +204,14 @@ def test_flags_and_versions_that_are_not_defined_are_refused(machine: Machine) -
     assert machine.execute(bytes(command))[6:10] == TPM_INVALID_AUTHHANDLE.to_bytes(4, "big")
     command[54 + 6 + 3] |= 0x20  # the sixth flag
     assert machine.execute(bytes(command))[6:10] == TPM_BAD_KEY_PROPERTY.to_bytes(4, "big")
+
+
+def test_the_revision_of_a_structure_is_ignored_on_input_and_zero_on_output(machine: Machine) -> None:
+    template = key_template(TPM_KEY_SIGNING, SIGNING_PARMS)
+    template.fill = 0x0102
+    made = create_key(machine.client, template)
+    assert (made.tag, made.fill) == (0x0101, 0)
+    assert machine.tpm.keys.get(load_key(machine.client, made))
 
 
 def test_the_parent_decides_what_can_be_made_under_it(machine: Machine) -> None:
