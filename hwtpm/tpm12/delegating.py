@@ -12,7 +12,7 @@ from hwtpm.crypto.errors import OutOfRange
 from hwtpm.errors import TpmError
 from hwtpm.tpm12.context import Tpm
 from hwtpm.tpm12.types.base import ZERO_DIGEST
-from hwtpm.tpm12.types.codes import TPM_AUTHFAIL, TPM_BAD_DELEGATE, TPM_BAD_PARAMETER
+from hwtpm.tpm12.types.codes import TPM_AUTHFAIL, TPM_BAD_DELEGATE, TPM_BAD_PARAM_SIZE, TPM_BAD_PARAMETER
 from hwtpm.tpm12.types.constants import TPM_TAG_DELEGATE_OWNER_BLOB, TPM_TAG_DELG_KEY_BLOB
 from hwtpm.tpm12.types.delegate import TPM_DELEGATE_KEY_BLOB, TPM_DELEGATE_OWNER_BLOB, TPM_DELEGATE_SENSITIVE
 from hwtpm.wire import decode, encode
@@ -68,6 +68,8 @@ def secret_of(tpm: Tpm, blob: Blob) -> bytes:
 
 def read_blob(octets: bytes) -> Blob:
     """Return the blob of either kind; TPM_BAD_PARAMETER for another tag, or what decoding says."""
+    if len(octets) < 2:
+        raise TpmError(TPM_BAD_PARAM_SIZE)
     tag = int.from_bytes(octets[:2], "big")
     if tag == TPM_TAG_DELEGATE_OWNER_BLOB:
         return decode(TPM_DELEGATE_OWNER_BLOB, octets)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from hwtpm.client12 import Client, Session
@@ -50,6 +52,7 @@ from hwtpm.tpm12.types.constants import (
     TPM_KEY_SIGNING,
     TPM_KEY_STORAGE,
     TPM_KH_OWNER,
+    TPM_KH_SRK,
     TPM_ST_CLEAR,
 )
 from hwtpm.tpm12.types.delegate import (
@@ -70,6 +73,7 @@ from tests.support.tpm12 import (
     KEY_AUTH,
     OWNER_AUTH,
     SIGNING_PARMS,
+    SRK_AUTH,
     STORAGE_PARMS,
     Machine,
     create_key,
@@ -183,6 +187,8 @@ def test_a_changed_blob_is_refused(machine: Machine) -> None:
         machine.client.dsap(TPM_ET_DEL_KEY_BLOB, blob, AUTH)
     with refused(TPM_BAD_PARAMETER):
         machine.run(DelegateVerifyDelegation(b"\0\1" + blob[2:]))
+    with refused(TPM_BAD_PARAM_SIZE):
+        machine.run(DelegateVerifyDelegation(b""))
 
 
 def test_a_family_verifies_disables_and_forgets(machine: Machine) -> None:
@@ -271,3 +277,13 @@ def test_no_ordinal_has_a_bit_in_per2() -> None:
     pub.permissions.per2 = 1
     with refused(TPM_BAD_PARAMETER):
         delegate(client, pub)
+
+
+def test_the_last_ordinal_that_uses_a_key_has_bit_28() -> None:
+    client = owned().client
+    family = new_family(client)
+    for bit in (28, 29, 31):
+        session = client.osap(TPM_ET_KEYHANDLE, TPM_KH_SRK, SRK_AUTH)
+        pub = public(family, 1 << bit, TPM_DEL_KEY_BITS)
+        with refused(TPM_BAD_PARAMETER) if bit > 28 else nullcontext():
+            client.run(DelegateCreateKeyDelegation(TPM_KH_SRK, pub, session.encrypt(AUTH)), session)

@@ -58,9 +58,15 @@ from hwtpm.tpm12.types.delegate import (
     TPM_DELEGATE_PUBLIC,
     TPM_DELEGATE_SENSITIVE,
 )
+from hwtpm.tpm12.types.ordinals import TPM_KEY_DELEGATE_CMK_ConvertMigration
 from hwtpm.wire import decode, encode
 
 _pack_u32 = Struct(">I").pack
+# The bits of per1 that stand for ordinals; none of per2 does (Part 2, 20.2.1 to 20.2.4).
+_ORDINALS = {
+    TPM_DEL_OWNER_BITS: 0xFFFFFFFF,
+    TPM_DEL_KEY_BITS: (2 << TPM_KEY_DELEGATE_CMK_ConvertMigration) - 1,
+}
 _FLAGS = {TPM_FAMILY_ADMIN: TPM_DELEGATE_ADMIN_LOCK, TPM_FAMILY_ENABLE: TPM_FAMFLAG_ENABLED}
 
 
@@ -147,8 +153,8 @@ def _checked(tpm: Tpm, given: Authorization, pub: TPM_DELEGATE_PUBLIC, kind: int
         more = pub.permissions.per1 & ~delegated.permissions.per1
         if more or pub.permissions.per2 & ~delegated.permissions.per2:
             raise TpmError(TPM_AUTHFAIL)
-    # No ordinal has a bit in per2 (Part 2, 20.2).
-    if pub.permissions.delegate_type != kind or pub.permissions.per2:
+    rights = pub.permissions
+    if rights.delegate_type != kind or rights.per1 & ~_ORDINALS[kind] or rights.per2:
         raise TpmError(TPM_BAD_PARAMETER)
     return TPM_DELEGATE_PUBLIC(pub.row_label, pub.pcr_info, pub.permissions, pub.family_id,
                                family.verification_count)
