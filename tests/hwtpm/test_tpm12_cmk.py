@@ -42,6 +42,7 @@ from hwtpm.tpm12.types.codes import (
     TPM_MA_TICKET_SIGNATURE,
 )
 from hwtpm.tpm12.types.constants import (
+    TPM_ALG_AES128,
     TPM_CMK_DELEGATE_SIGNING,
     TPM_CMK_DELEGATE_STORAGE,
     TPM_DEL_KEY_BITS,
@@ -64,7 +65,7 @@ from hwtpm.tpm12.types.constants import (
     TPM_TAG_KEY12,
 )
 from hwtpm.tpm12.types.delegate import TPM_DELEGATE_PUBLIC, TPM_DELEGATIONS
-from hwtpm.tpm12.types.key import TPM_KEY, TPM_PUBKEY
+from hwtpm.tpm12.types.key import TPM_KEY, TPM_KEY_PARMS, TPM_PUBKEY
 from hwtpm.tpm12.types.migration import TPM_CMK_AUTH, TPM_MSA_COMPOSITE
 from hwtpm.tpm12.types.ordinals import TPM_KEY_DELEGATE_Sign
 from hwtpm.tpm12.types.pcr import TPM_PCR_INFO_SHORT
@@ -354,7 +355,9 @@ def test_a_ticket_is_for_a_right_signature(machine: Machine, authority: Authorit
         (authority.public, authority.sign(b"other"), TPM_BAD_SIGNATURE),
         (storage, signature, TPM_INAPPROPRIATE_ENC),
         (TPM_PUBKEY(DER_PARMS, authority.key.modulus), signature, TPM_INVALID_KEYUSAGE),
-        (TPM_PUBKEY(SIGNING_PARMS, bytes(256)), signature, TPM_BAD_KEY_PROPERTY),
+        (TPM_PUBKEY(TPM_KEY_PARMS(TPM_ALG_AES128, 1, 2, b""), b""), signature, TPM_BAD_KEY_PROPERTY),
+        (TPM_PUBKEY(SIGNING_PARMS, bytes(256)), signature, TPM_BAD_SIGNATURE),
+        (TPM_PUBKEY(SIGNING_PARMS, b""), signature, TPM_BAD_SIGNATURE),
     ):
         with refused(rc):
             owner(client, CMKCreateTicket(public, data, signed))

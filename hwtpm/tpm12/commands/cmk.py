@@ -7,6 +7,7 @@ from hmac import compare_digest
 
 from hwtpm.crypto import ids
 from hwtpm.crypto.errors import BadKey, CryptoError
+from hwtpm.crypto.rsa import RsaPublic
 from hwtpm.errors import TpmError
 from hwtpm.tpm12.auth import authorize_key, authorize_owner, decrypt_auth, require_usage, use_key
 from hwtpm.tpm12.cmk import CMK_PAYLOADS, approval, migration_proof, pubkey_digest, ticket
@@ -27,7 +28,7 @@ from hwtpm.tpm12.requests.migration import (
     MigrationBlobResponse,
 )
 from hwtpm.tpm12.requests.storage import CreateWrapKeyResponse
-from hwtpm.tpm12.state.keys import Key
+from hwtpm.tpm12.state.keys import Key, exponent_of
 from hwtpm.tpm12.types.base import TPM_DIGEST_SIZE, ZERO_DIGEST
 from hwtpm.tpm12.types.codes import (
     TPM_AUTHFAIL,
@@ -70,7 +71,6 @@ from hwtpm.tpm12.wrapping import (
     generate,
     is_key12,
     private_part,
-    public_key,
     rsa_parms,
     wrap,
 )
@@ -132,13 +132,13 @@ def cmk_create_ticket(tpm: Tpm, call: Call, cmd: CMKCreateTicket) -> CMKCreateTi
     # Input Validation
     authorize_owner(tpm, call)
     parms = cmd.verification_key.algorithm_parms
-    rsa_parms(parms)
+    rsa = rsa_parms(parms)
     if parms.enc_scheme != TPM_ES_NONE:
         raise TpmError(TPM_INAPPROPRIATE_ENC)
     if parms.sig_scheme not in (TPM_SS_RSASSAPKCS1v15_SHA1, TPM_SS_RSASSAPKCS1v15_INFO):
         raise TpmError(TPM_INVALID_KEYUSAGE)
-    key = public_key(cmd.verification_key)
-    try:
+    try:  # What is no key has signed nothing.
+        key = RsaPublic(cmd.verification_key.pub_key, exponent_of(rsa))
         key.verify_pkcs1(ids.SHA1, cmd.signed_data, cmd.signature_value)
     except CryptoError:
         raise TpmError(TPM_BAD_SIGNATURE) from None
