@@ -26,6 +26,8 @@ from tests.oracle.tpm12.differences import DIFFERENCES as DIFFERENCES_1_2
 from tests.oracle.tpm12.runner import Oracle as Oracle12
 from tests.oracle.tpm12.scenario import SCENARIOS as SCENARIOS_1_2
 
+_TELL_SECONDS = 15
+
 
 def main() -> int:
     """Run and report; return the exit status."""
@@ -65,14 +67,15 @@ def _compare(family: str, oracle: Any, scenarios: Iterable[Any], reviewed: tuple
              names: dict[int, str], given: argparse.Namespace) -> bool:
     """Run the scenarios and report; tell whether all is well."""
     print(f"TPM {family}, seed {given.seed}", flush=True)
-    begin = time.monotonic()
-    for scenario in scenarios:
-        if re.search(given.only, f"{scenario.request.__name__} {scenario.name}"):
-            started = time.monotonic()
-            oracle.run(scenario, given.seed, extra=given.extra)
-            if time.monotonic() - started > 20:
-                print(f"  {scenario.name} took {time.monotonic() - started:.0f} s", flush=True)
+    begin = told = time.monotonic()
+    chosen = [s for s in scenarios if re.search(given.only, f"{s.request.__name__} {s.name}")]
     report = oracle.report
+    for number, scenario in enumerate(chosen, 1):
+        oracle.run(scenario, given.seed, extra=given.extra)
+        if time.monotonic() - told > _TELL_SECONDS:
+            told = time.monotonic()
+            print(f"  {number} of {len(chosen)} scenarios, {sum(report.compared.values())} commands, "
+                  f"{told - begin:.0f} s", flush=True)
     missing = [] if given.only else oracle.without_scenario()
     unused = [] if given.only else [e for e in reviewed if e not in report.explained and not e.rare]
     show(report, names, given.limit, given.samples)

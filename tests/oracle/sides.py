@@ -129,16 +129,34 @@ class Ours:
         """Nothing has to be ended."""
 
 
-class Running:
-    """A running swtpm of a *family*, which returns to states by the state blobs of its control channel."""
+class Theirs:
+    """A running swtpm, which returns to states by the state blobs of its control channel."""
 
     name = "swtpm"
 
-    def __init__(self, family: str) -> None:
-        self._family = family
-        self._swtpm = Swtpm(family=family)
+    def __init__(self) -> None:
+        self._swtpm = Swtpm()
         self._starts = 0  # of the TPM, in this process
-        self._kept: tuple[bytes, bytes] = (b"", b"")
+        self.client = Client(self.execute, CtrDrbg(b"nonces").generate)
+        _prepare(self)
+        run(self, Startup(TPM_SU_CLEAR))
+        self.keep()
+        self._base = self._kept
+
+    def execute(self, command: bytes, /) -> bytes:
+        # At the first use of a protected authValue, libtpms makes a note in NV and asks for a retry.
+        try:
+            response = self._swtpm.execute(command)
+        except ConnectionError:
+            self._restart()
+            return _ENDED
+        if int.from_bytes(response[6:10], "big") == TPM_RC_RETRY:
+            return self._swtpm.execute(command)
+        return response
+
+    def begin(self) -> None:
+        self._kept = self._base
+        self.back()
 
     def set_locality(self, locality: int) -> None:
         self._swtpm.set_locality(locality)
@@ -162,7 +180,7 @@ class Running:
 
     def _restart(self) -> None:
         self._swtpm.close()
-        self._swtpm = Swtpm(family=self._family)
+        self._swtpm = Swtpm()
         self._starts = 0
 
     def close(self) -> None:
@@ -190,33 +208,6 @@ class Running:
                 raise ConnectionError("swtpm has gone")
             octets += piece
         return octets
-
-
-class Theirs(Running):
-    """A running swtpm that is a TPM 2.0."""
-
-    def __init__(self) -> None:
-        super().__init__("2.0")
-        self.client = Client(self.execute, CtrDrbg(b"nonces").generate)
-        _prepare(self)
-        run(self, Startup(TPM_SU_CLEAR))
-        self.keep()
-        self._base = self._kept
-
-    def execute(self, command: bytes, /) -> bytes:
-        # At the first use of a protected authValue, libtpms makes a note in NV and asks for a retry.
-        try:
-            response = self._swtpm.execute(command)
-        except ConnectionError:
-            self._restart()
-            return _ENDED
-        if int.from_bytes(response[6:10], "big") == TPM_RC_RETRY:
-            return self._swtpm.execute(command)
-        return response
-
-    def begin(self) -> None:
-        self._kept = self._base
-        self.back()
 
 
 def _prepare(side: Side) -> None:

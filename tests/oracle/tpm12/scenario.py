@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from hashlib import sha1
 from hmac import digest as hmac
 from typing import Any, NamedTuple
 
 from hwtpm.client12 import Session
-from hwtpm.errors import TpmError
 from hwtpm.tpm12.requests.command import Command
-from hwtpm.tpm12.requests.context import FlushSpecific
-from hwtpm.tpm12.types.constants import TPM_RT_AUTH
 from hwtpm.wire import handle_area, parameter_area, parameter_writer
 from tests.oracle.layout import Field, walk
-from tests.oracle.tpm12.sides import OWNED, Reopened, Side
+from tests.oracle.tpm12.sides import OWNED, Side
 from tests.support.tpm12 import OWNER_AUTH
 
 NONCE_ODD = b"odd nonce of oracle."
@@ -38,19 +34,6 @@ class Case:
 
     def __init__(self, request: Command[Any], *sessions: Session, covers: Covers = parameter_digest) -> None:
         self.request, self.sessions, self.covers = request, list(sessions), covers
-
-    def reopen(self, side: Side) -> bool:
-        """Open the sessions again after a refusal; return False for those that are like no other."""
-        if not all(isinstance(session, Reopened) for session in self.sessions):
-            return False
-        for session in self.sessions:  # A command that cannot be read does not end its sessions.
-            with suppress(TpmError):
-                side.run(FlushSpecific(session.handle, TPM_RT_AUTH))
-        try:
-            self.sessions = [side.client.oiap(session.key) for session in self.sessions]
-        except TpmError:
-            return False
-        return True
 
     def body(self) -> bytes:
         """Return the command without its authorizations."""
@@ -106,19 +89,18 @@ class Scenario(NamedTuple):
     build: Callable[[Side], Case]
     base: str
     varies: frozenset[str]
-    thin: bool  # costs much: only few of its mutations are tried
 
 
 SCENARIOS: list[Scenario] = []
 
 
 def scenario(
-    request: type[Command[Any]], base: str = OWNED, *, varies: str = "", thin: bool = False
+    request: type[Command[Any]], base: str = OWNED, *, varies: str = ""
 ) -> Callable[[Callable[[Side], Case]], Callable[[Side], Case]]:
     """Register a function that readies a side for *request*."""
 
     def register(build: Callable[[Side], Case]) -> Callable[[Side], Case]:
-        SCENARIOS.append(Scenario(build.__name__, request, build, base, frozenset(varies.split()), thin))
+        SCENARIOS.append(Scenario(build.__name__, request, build, base, frozenset(varies.split())))
         return build
 
     return register

@@ -178,17 +178,17 @@ def take(side: Side) -> TakeOwnership:
     return TakeOwnership(c.TPM_PID_OWNER, owner, srk, key_template(c.TPM_KEY_STORAGE, STORAGE_PARMS))
 
 
-@scenario(TakeOwnership, NEW, thin=True, varies="pub_key enc_data")
+@scenario(TakeOwnership, NEW, varies="pub_key enc_data")
 def take_ownership(side: Side) -> Case:
     return Case(take(side), side.client.oiap(OWNER_AUTH))
 
 
-@scenario(CreateEndorsementKeyPair, NEW, thin=True, varies="pub_key")
+@scenario(CreateEndorsementKeyPair, NEW, varies="pub_key")
 def create_endorsement_key_pair(side: Side) -> Case:
     return Case(CreateEndorsementKeyPair(NONCE, STORAGE_PARMS))
 
 
-@scenario(CreateRevocableEK, NEW, thin=True, varies="pub_key output_ek_reset checksum")
+@scenario(CreateRevocableEK, NEW, varies="pub_key output_ek_reset checksum")
 def create_revocable_ek(side: Side) -> Case:
     return Case(CreateRevocableEK(NONCE, STORAGE_PARMS, 0, AUTH))
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from typing import Any, TypeVar
 
-from hwtpm.client12 import Client, Session
+import pytest
+
+from hwtpm.client12 import Client
 from hwtpm.crypto import ids
 from hwtpm.crypto.drbg import CtrDrbg
 from hwtpm.crypto.rsa import RsaPublic
@@ -13,12 +18,20 @@ from hwtpm.tpm12.requests.command import Command
 from hwtpm.tpm12.requests.endorsement import CreateEndorsementKeyPair
 from hwtpm.tpm12.requests.ownership import TakeOwnership
 from hwtpm.tpm12.requests.presence import PhysicalPresence
+from hwtpm.tpm12.requests.startup import Startup
 from hwtpm.tpm12.state.keys import pub_data_digest
-from hwtpm.tpm12.types.constants import TPM_KEY_STORAGE, TPM_MIGRATABLE, TPM_PID_OWNER, TPM_PT_ASYM
+from hwtpm.tpm12.types.constants import (
+    TPM_KEY_STORAGE,
+    TPM_MIGRATABLE,
+    TPM_PID_OWNER,
+    TPM_PT_ASYM,
+    TPM_ST_CLEAR,
+)
 from hwtpm.tpm12.types.key import TPM_KEY, TPM_KEY_PARMS, TPM_STORE_ASYMKEY
 from hwtpm.tpm12.wrapping import OAEP_LABEL, with_enc_data
 from hwtpm.wire import Wire, encode
-from tests.oracle.sides import ENDED, Running
+from tests.oracle.sides import ENDED
+from tests.oracle.tpm12 import libtpms
 from tests.support.tpm12 import (
     KEY_AUTH,
     MIGRATION_AUTH,
@@ -40,20 +53,6 @@ PRESENT, COMMANDS_ENABLED = 0x0008, 0x0020  # of TPM_PHYSICAL_PRESENCE
 _ENDED = b"\0\xc4\0\0\0\x0a" + ENDED.to_bytes(4, "big")
 
 
-class Reopened(Session):
-    """An OIAP session; another one does as well."""
-
-
-class _Client(Client):
-    """Its OIAP sessions can be told from others."""
-
-    def oiap(self, secret: bytes) -> Session:
-        opened = super().oiap(secret)
-        found = Reopened(opened.handle, opened.nonce_even, secret)
-        found.next_odd = opened.next_odd
-        return found
-
-
 class Side:
     """One of the two TPMs; `begin` returns to a base: enabled, activated, and new or with an owner."""
 
@@ -62,7 +61,7 @@ class Side:
 
     def __init__(self) -> None:
         self._bases: dict[str, Any] = {}
-        self.client: Client = _Client(self.execute, CtrDrbg(b"nonces").generate)
+        self.client = Client(self.execute, CtrDrbg(b"nonces").generate)
         self.run(PhysicalPresence(COMMANDS_ENABLED))
         self.keep()
         self._bases[NEW] = self._kept
@@ -149,13 +148,13 @@ class Ours(Side):
     def keep(self) -> None:
         durable = self.machine.engine.snapshot()
         volatile = [owner.save_volatile() for owner in self.machine.tpm.owners]
-        self._kept = durable, volatile, self.machine.primes.number
+        self._kept = durable, volatile, self.machine.primes.number, self.machine.locality
 
     def back(self) -> None:
-        machine, (durable, volatile, number) = self.machine, self._kept
+        machine, (durable, volatile, number, locality) = self.machine, self._kept
         machine.primes.number = number
         machine.engine = Engine(machine.entropy, machine.clock, durable, None, machine.primes)
-        machine.durable, machine.locality = durable, 0
+        machine.durable, machine.locality = durable, locality
         for owner, octets in zip(machine.tpm.owners, volatile, strict=True):
             owner.restore_volatile(octets)
 
@@ -163,19 +162,78 @@ class Ours(Side):
         """Nothing has to be ended."""
 
 
-class Theirs(Running, Side):
-    """A running swtpm that is a TPM 1.2."""
+class _Copy:
+    """One process of libtpms, and what stands in it; it ends when this is closed."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        end.settimeout(600)
+
+    def send(self, request: bytes) -> None:
+        self._end.send(request)
+
+    def ask(self, request: bytes) -> bytes:
+        """Return the answer; ConnectionError when the process ends instead."""
+        self._end.send(request)
+        answer = self._end.recv(libtpms.MOST)
+        if not answer:
+            raise ConnectionResetError("libtpms has gone")
+        return answer
+
+    def fork(self) -> _Copy:
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with far:
+            socket.send_fds(self._end, [libtpms.FORK], [far.fileno()])
+        return _Copy(near)
+
+    def close(self) -> None:
+        self._end.close()
+
+
+class Theirs(Side):
+    """swtpm's TPM 1.2, which is libtpms, without the process around it (`libtpms` says why)."""
 
     name = "swtpm"
 
     def __init__(self) -> None:
-        Running.__init__(self, "1.2")
-        Side.__init__(self)
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with far:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", libtpms.__file__, str(far.fileno())], pass_fds=[far.fileno()])
+        answer = near.recv(libtpms.MOST)
+        if answer != libtpms.READY:
+            pytest.skip(answer.decode())
+        self._copy = self._kept = _Copy(near)
+        Client(self.execute, bytes).run(Startup(TPM_ST_CLEAR))
+        super().__init__()
 
     def execute(self, command: bytes, /) -> bytes:
         try:
-            return self._swtpm.execute(command)
+            return self._copy.ask(libtpms.EXECUTE + command)
         except ConnectionError:
-            self._restart()
             return _ENDED
 
+    def set_locality(self, locality: int) -> None:
+        self._copy.send(libtpms.LOCALITY + bytes([locality]))
+
+    def power_cycle(self) -> None:
+        self._copy.ask(libtpms.POWER_CYCLE)
+
+    def keep(self) -> None:
+        self._kept = self._copy
+        self._copy = self._kept.fork()
+
+    def back(self) -> None:
+        self._copy.close()
+        self._copy = self._kept.fork()
+
+    def begin(self, base: str) -> None:
+        if self._kept not in self._bases.values():
+            self._kept.close()
+        super().begin(base)
+
+    def close(self) -> None:
+        """End all processes."""
+        for copy in (self._copy, self._kept, *self._bases.values()):
+            copy.close()
+        self._process.wait()
