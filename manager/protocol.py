@@ -174,8 +174,8 @@ class Endpoint:
         response = self._service.pass_through(command, self._connection)
         code = _HEADER.unpack_from(response)[2]
         if code:
-            log.info("%s: a command to the chip, 0x%x, is answered 0x%x", self._connection.name,
-                     _HEADER.unpack_from(command)[2], code)
+            log.warning("%s: a command to the chip, 0x%x, is answered 0x%x", self._connection.name,
+                        _HEADER.unpack_from(command)[2], code)
         return response
 
     def _refused(self, command: bytes, refusal: Refused) -> None:

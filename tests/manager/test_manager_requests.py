@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,3 +128,13 @@ def test_any_octets_are_read_or_refused_and_what_is_read_is_written_again(
     except TpmError:
         return
     assert encode(found) == body
+
+
+def test_the_documented_ordinals_are_those_that_there_are() -> None:
+    """docs/manager-protocol.md has a row for each."""
+    text = (Path(__file__).parents[2] / "docs" / "manager-protocol.md").read_text()
+    documented = re.findall(r"^\| (0x[0-9A-F]{8}) \| (\w+) \|", text, re.MULTILINE)
+    names = {name.removeprefix("VTPM_ORD_").removeprefix("VTPM_NV_"): value for name, value in vars(r).items()
+             if name.startswith(("VTPM_ORD_", "VTPM_NV_"))}
+    assert {name.removeprefix("NV_"): int(ordinal, 16) for ordinal, name in documented} == names
+    assert set(names.values()) == set(r.REQUESTS["1.2"])
