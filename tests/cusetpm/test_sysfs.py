@@ -15,13 +15,16 @@ from cusetpm.devices.files import Directory, Entry, File, Link
 from cusetpm.measure import ima
 from hwtpm.client import Password
 from hwtpm.crypto import ids
+from hwtpm.errors import TpmError
+from hwtpm.tpm2.profile import DA_MAX_TRIES
+from hwtpm.tpm2.requests.dictionary_attack import DictionaryAttackLockReset
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary
 from hwtpm.tpm2.requests.pcr import PCRAllocate, PCRExtend
 from hwtpm.tpm2.requests.startup import Startup
 from hwtpm.tpm2.state.pcr import ALL_PCRS, selection
 from hwtpm.tpm2.types.algorithms import TPMS_SENSITIVE_CREATE
 from hwtpm.tpm2.types.constants import TPM_ALG_SHA1, TPM_ALG_SHA256, TPM_SU_CLEAR
-from hwtpm.tpm2.types.handles import TPM_RH_OWNER, TPM_RH_PLATFORM
+from hwtpm.tpm2.types.handles import TPM_RH_LOCKOUT, TPM_RH_OWNER, TPM_RH_PLATFORM
 from hwtpm.tpm2.types.structures import TPMT_HA
 from hwtpm.tpm12.requests.endorsement import ReadPubek
 from hwtpm.tpm12.requests.integrity import Extend
@@ -193,6 +196,22 @@ def test_a_tpm_12_without_startup_shows_nothing(tmp_path: Path) -> None:
     assert refusal(tree, f"{CHIP}/pcr-sha1/0") == errno.EIO
     machine.run(Startup12(TPM_ST_CLEAR))
     assert tree.read(f"{CHIP}/caps")
+
+
+def test_a_lock_against_guessing_does_not_lock_what_is_shown(tmp_path: Path) -> None:
+    """It is for commands that are authorized, and none of these is."""
+    old = tpm12.with_endorsement_key()
+    while not old.tpm.lockout.seconds_left:
+        old.tpm.lockout.fail()
+    tree = tree_of(old, tmp_path)
+    assert all(tree.read(f"{CHIP}/{name}") for name in ONLY_12)
+    new = tpm2.started()
+    for _ in range(DA_MAX_TRIES):
+        with pytest.raises(TpmError):
+            new.run(DictionaryAttackLockReset(TPM_RH_LOCKOUT), Password(b"wrong"))
+    tree = tree_of(new, tmp_path)
+    assert tree.list(CHIP) > BANKS_20
+    assert tree.read(f"{CHIP}/pcr-sha256/0")
 
 
 def test_writing_to_cancel_asks_for_it_whatever_is_written(tmp_path: Path) -> None:
