@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from hwtpm.tpm12.types.codes import TPM_AREA_LOCKED
+from hwtpm.tpm12.types.codes import TPM_AREA_LOCKED, TPM_NOSPACE, TPM_SIZE
 from manager.attesting import AttestingChip, AttestingConversation, NewAik
 from manager.manager import Manager
 from manager.refused import Refused
 
 _NO_SECRET: Final = bytes(20)
+_AREA_MAX: Final = 0xFFFF  # octets, as a TPM 2.0 counts them
+_READ_MAX: Final = 4088 - 10 - 4  # octets: a page of a ring less what goes with them
 
 
 class ChipUse:
@@ -51,22 +53,26 @@ class ChipUse:
 
     def define_area(self, index: int, size: int, auth: bytes) -> None:
         """There is an NV area, or with a size of zero none; TPM_AREA_LOCKED for the manager's own."""
-        self._check_area(index)
+        self._check_area(index, 0, size)
         with self.conversation() as talk:
             talk.define_area(index, size, auth)
 
     def write_area(self, index: int, offset: int, auth: bytes, data: bytes) -> None:
         """The area has the data."""
-        self._check_area(index)
+        self._check_area(index, offset, len(data))
         with self.conversation() as talk:
             talk.write_area(index, offset, auth, data)
 
     def read_area(self, index: int, offset: int, auth: bytes, size: int) -> bytes:
-        """Return the data of the area."""
-        self._check_area(index)
+        """Return the data of the area; TPM_SIZE for more than a message holds."""
+        self._check_area(index, offset, size)
+        if size > _READ_MAX:
+            raise Refused(TPM_SIZE, f"{size} octets of an NV area at once, not {_READ_MAX}")
         with self.conversation() as talk:
             return talk.read_area(index, offset, auth, size)
 
-    def _check_area(self, index: int) -> None:
+    def _check_area(self, index: int, offset: int, size: int) -> None:
         if index in self._manager.reserved():
             raise Refused(TPM_AREA_LOCKED, f"NV area 0x{index:08x} is the manager's own")
+        if offset + size > _AREA_MAX:
+            raise Refused(TPM_NOSPACE, f"no chip has an NV area of {offset + size} octets")

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 from uuid import UUID
 
 import pytest
@@ -21,6 +22,7 @@ from hwtpm.tpm12.types.codes import (
     TPM_FAIL,
     TPM_INAPPROPRIATE_SIG,
     TPM_KEYNOTFOUND,
+    TPM_NOSPACE,
     TPM_SIZE,
 )
 from manager import requests as r
@@ -322,6 +324,33 @@ def test_a_vtpm_is_quoted_only_when_it_is_open_and_its_group_has_a_key(own: Host
     host.ask(request, guest)
     guest.close()
     host.refused(TPM_BAD_PARAMETER, request, guest)
+
+
+def test_quotes_at_the_same_time_are_each_about_their_own_vtpm(own: Host) -> None:
+    """Nobody sets the PCRs 20 to 23 between another one's setting and quote."""
+    made = own.new_group()
+    own.ask(own.update(0, 1))
+    known = Known(made.group_uuid, own.saa.modulus, own.ask(r.GroupShow(0)).cfg_list, None, KERNEL)
+    request, wrong = r.GetQuote(NONCE, b"\0\0\xf0", 15), []
+
+    def run(uuid: UUID) -> None:
+        guest = own.guest(uuid)
+        try:
+            for number in range(4):
+                own.ask(r.SaveHashKey(bytes([number]) * 64), guest)
+                verify_quote(own.family, made.aik_pub_key, request, own.ask(request, guest),
+                             known._replace(vtpm=uuid.bytes), Meaning())
+            assert own.ask(r.LoadHashKey(), guest).keyblob == bytes([3]) * 64
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [Thread(target=run, args=(UUID(int=number + 1),)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert wrong == []
+    assert own.ask(r.VtpmList(0, 0)).total_count == 4
 
 
 # GROUP_REGISTER, GROUP_RECOVER1, GROUP_RECOVER2
@@ -684,6 +713,13 @@ def test_nv_areas_of_the_chip(host: Host) -> None:
     host.ask(r.NVWriteValue(index, 4, auth, b"data"))
     assert host.ask(r.NVReadValue(index, 0, 16, auth)).data == b"\xff" * 4 + b"data" + b"\xff" * 8
     host.refused(TPM_AUTHFAIL, r.NVReadValue(index, 0, 16, b"b" * 20))
+    for request, code in ((r.NVReadValue(index, 0, 17, auth), TPM_NOSPACE),
+                          (r.NVReadValue(index, 0xFFFF, 1, auth), TPM_NOSPACE),
+                          (r.NVReadValue(index, 0, 4075, auth), TPM_SIZE),
+                          (r.NVWriteValue(index, 14, auth, b"data"), TPM_NOSPACE),
+                          (r.NVWriteValue(index, 0xFFFFFFFF, auth, b"data"), TPM_NOSPACE),
+                          (r.NVDefineSpace(index, 0x10000, auth), TPM_NOSPACE)):
+        host.refused(code, request)
     host.ask(r.NVDefineSpace(index, 0, auth))
     host.refused(TPM_BADINDEX, r.NVReadValue(index, 0, 16, auth))
 

@@ -50,6 +50,19 @@ def use20(chip: TestChip, owner: bytes = b"", handle: int = 0, srk: bytes = b"")
     chip.sealing = identity20.Chip20(chip.client, os.urandom, sealing20.Secrets(owner, handle, srk))
 
 
+def attests(chip: TestChip) -> None:
+    """All that needs the owner and the storage key is done with their secrets."""
+    with chip.sealing.conversation(None) as talk:
+        made = talk.make_aik(bytes(20), b"a" * 20)
+        extern = bytes(20 if chip.family == "1.2" else 32)
+        assert talk.quote(made.aik.blob, b"a" * 20, b"\1\0\0", extern).values
+        assert talk.endorsement_key()
+        index = 0x00011101 if chip.family == "1.2" else 0x01800077
+        talk.define_area(index, 8, b"a" * 20)
+        talk.define_area(index, 0, b"a" * 20)
+    chip.nothing_is_loaded()
+
+
 def saves(path: Path, chip: TestChip) -> None:
     with closing(manager(path, chip)) as opened:
         opened.save_hash_key(A, b"1" * 64)
@@ -60,6 +73,7 @@ def saves(path: Path, chip: TestChip) -> None:
 def test_a_tpm_12_gets_the_secrets_that_are_set(path: Path, chip12: TestChip12) -> None:
     use12(chip12, OWNER, SRK)
     saves(path, chip12)
+    attests(chip12)
     use12(chip12, bytes(20), SRK)
     refused(path, chip12, "owner with a password; set owner_auth")
     use12(chip12, OWNER)
@@ -79,6 +93,7 @@ def test_a_tpm_2_with_an_owner_password_wants_it(path: Path, chip20: TestChip) -
     chip20.client.run(HierarchyChangeAuth(TPM_RH_OWNER, OWNER), Password())
     use20(chip20, OWNER)
     saves(path, chip20)
+    attests(chip20)
     use20(chip20, b"another")
     refused(path, chip20, "owner password; set owner_auth")
 
@@ -92,6 +107,7 @@ def test_a_persistent_storage_key_is_used_with_its_secret(
     persistent(chip20, template, SRK)
     use20(chip20, OWNER, HANDLE, SRK)
     saves(path, chip20)
+    attests(chip20)
     use20(chip20, OWNER, HANDLE, b"wrong")
     refused(path, chip20, "another secret than srk_auth")
     use20(chip20, OWNER, HANDLE + 1, SRK)
