@@ -14,6 +14,8 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,13 +84,8 @@ def prepare() -> Image:
     """
     for name in PROGRAMS:
         program(name)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    cache = Path(home) / "cusetpm" / "vm"
-    cache.mkdir(parents=True, exist_ok=True)
-    lock = os.open(cache, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        package = _cached_package(cache) or _download(cache)
+    with locked_cache() as cache:
+        package = cached_package(cache) or _download(cache)
         # The recipe is part of the name, so that a changed init or module list makes a new image.
         recipe = (HERE / "init").read_bytes() + repr(MODULES).encode() + Path(__file__).read_bytes()
         built = cache / f"{package.stem}-{hashlib.sha256(recipe).hexdigest()[:12]}"
@@ -98,11 +95,24 @@ def prepare() -> Image:
                 _build(package, Path(work))
                 os.rename(Path(work) / "image", built)
         return image
+
+
+@contextmanager
+def locked_cache() -> Iterator[Path]:
+    """Give the directory of what was made once; nobody else makes anything in it meanwhile."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache = Path(home) / "cusetpm" / "vm"
+    cache.mkdir(parents=True, exist_ok=True)
+    lock = os.open(cache, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield cache
     finally:
         os.close(lock)
 
 
-def _run(*command: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> bytes:
+def run(*command: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> bytes:
+    """Return the standard output of a command; raises UnavailableError, with its last line, if it fails."""
     done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, check=False)
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
@@ -110,7 +120,8 @@ def _run(*command: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> b
     return done.stdout
 
 
-def _cached_package(cache: Path) -> Path | None:
+def cached_package(cache: Path) -> Path | None:
+    """Return the kernel's package in *cache*; None if there is none."""
     packages = sorted(cache.glob("linux-image-*.deb"), key=lambda path: path.stat().st_mtime)
     return packages[-1] if packages else None
 
@@ -118,16 +129,23 @@ def _cached_package(cache: Path) -> Path | None:
 def _download(cache: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=cache) as work:
         try:
-            _run("apt-get", "download", _kernel_package(), cwd=Path(work))
+            downloaded = download(_kernel_package(), Path(work))
         except UnavailableError:
             # A machine may have no package lists, or old ones that name what is gone.
             if os.geteuid() != 0:
                 raise
-            _run("apt-get", "update")
-            _run("apt-get", "download", _kernel_package(), cwd=Path(work))
-        (downloaded,) = Path(work).glob("*.deb")
+            run("apt-get", "update")
+            downloaded = download(_kernel_package(), Path(work))
         os.utime(downloaded)
         return downloaded.rename(cache / downloaded.name)
+
+
+def download(package: str, directory: Path) -> Path:
+    """Return the file of *package*, which has been downloaded into *directory*."""
+    with tempfile.TemporaryDirectory(dir=directory) as work:
+        run("apt-get", "download", package, cwd=Path(work))
+        (downloaded,) = Path(work).glob("*.deb")
+        return downloaded.rename(directory / downloaded.name)
 
 
 def _kernel_package() -> str:
@@ -135,7 +153,7 @@ def _kernel_package() -> str:
 
     The -cloud- kernels will not do: they are built without 9p.
     """
-    depends = _run("apt-cache", "depends", "linux-image-amd64").decode()
+    depends = run("apt-cache", "depends", "linux-image-amd64").decode()
     match = re.search(r"Depends: (linux-image-[0-9]\S*-amd64)", depends)
     if match is None:
         raise UnavailableError("apt-cache knows no kernel for linux-image-amd64; try: apt-get update")
@@ -144,10 +162,10 @@ def _kernel_package() -> str:
 
 def _build(package: Path, work: Path) -> None:
     """Make work/image/vmlinuz and work/image/initrd.gz from a kernel package."""
-    _run("dpkg-deb", "-x", package, work / "package")
+    run("dpkg-deb", "-x", package, work / "package")
     (kernel,) = (work / "package" / "boot").glob("vmlinuz-*")
     version = kernel.name.removeprefix("vmlinuz-")
-    _run(program("depmod"), "-b", work / "package", version)
+    run(program("depmod"), "-b", work / "package", version)
 
     root = work / "root"
     (root / "bin").mkdir(parents=True)
@@ -162,7 +180,7 @@ def _build(package: Path, work: Path) -> None:
         (root / "modules" / f"{number:02}-{module.name.removesuffix('.xz')}").write_bytes(data)
 
     names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
-    archive = _run(program("busybox"), "cpio", "-o", "-H", "newc", cwd=root, stdin=names.encode())
+    archive = run(program("busybox"), "cpio", "-o", "-H", "newc", cwd=root, stdin=names.encode())
     image = work / "image"
     image.mkdir()
     (image / "initrd.gz").write_bytes(gzip.compress(archive, 1))
@@ -173,7 +191,7 @@ def _module_files(base: Path, version: str) -> list[Path]:
     """Return the files of MODULES and of what they depend on, in the order to load them."""
     files: dict[Path, None] = {}
     for name in MODULES:
-        plan = _run(program("modprobe"), "-d", base, "-S", version, "--show-depends", name).decode()
+        plan = run(program("modprobe"), "-d", base, "-S", version, "--show-depends", name).decode()
         for line in plan.splitlines():
             verb, *rest = line.split()
             if verb == "insmod":

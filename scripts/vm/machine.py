@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from image import Firmware, Image, UnavailableError, firmware, prepare, program
+from trusted import prepare_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,8 @@ def main() -> int:
     parser.add_argument("--tpm", type=_tpm, metavar="MODEL:SOCKET",
                         help="a TPM of QEMU's model tpm-tis or tpm-crb; SOCKET is swtpm's control channel")
     parser.add_argument("--firmware", choices=["seabios", "ovmf"], default="seabios", help="default: seabios")
+    parser.add_argument("--trusted", action="store_true",
+                        help="build the module for trusted keys; COMMAND finds its directory in TRUSTED")
     parser.add_argument("--append", default="", metavar="PARAMETERS", help="for the kernel, besides its own")
     parser.add_argument("--prepare", action="store_true", help="only download and build what it boots")
     parser.add_argument("command", nargs="*", metavar="COMMAND")
@@ -52,6 +55,9 @@ def main() -> int:
     try:
         image = prepare()
         bios = firmware() if options.firmware == "ovmf" else None
+        command = options.command
+        if options.trusted:
+            command = ["env", f"TRUSTED={prepare_trusted()}", *command]
     except UnavailableError as exc:
         print(f"scripts/vm/run: {exc}", file=sys.stderr)
         return STATUS_NO_MACHINE
@@ -59,7 +65,7 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="cusetpm-vm-") as results:
         hardware = Hardware(options.memory, options.tpm, bios, options.append)
-        return run(image, hardware, options.command, Path(results), options.timeout)
+        return run(image, hardware, command, Path(results), options.timeout)
 
 
 class Hardware(NamedTuple):

@@ -20,6 +20,7 @@ needs_fuse = pytest.mark.skipif(
 )
 IBM_FOUND = [
     "verified, 2 loaded", "flushed, 0 loaded", "Handle 80ffffff", "Handle 80ffffff", "managed, 0 loaded"]
+SYSTEMD_FOUND = ["opened secret", "refused"]
 FRONT_ENDS = [pytest.param("fuse", marks=needs_fuse), "socket"]
 
 
@@ -73,4 +74,4 @@ def test_ibm_s_utilities_find_what_the_one_before_loaded_and_share_the_tpm(tmp_p
 def test_a_credential_of_systemd_opens_with_its_pcr_only(tmp_path: Path) -> None:
     if shutil.which("systemd-creds") is None or shutil.which("tpm2_pcrextend") is None:
         pytest.skip("systemd-creds (package systemd) or tpm2-tools is not installed")
-    assert run("fuse", tmp_path, str(HERE / "systemd.sh")) == ["opened secret", "refused"]
+    assert run("fuse", tmp_path, str(HERE / "systemd.sh")) == SYSTEMD_FOUND

@@ -1,4 +1,4 @@
-"""Trousers' tcsd, without any option, opens the /dev/tpm0 that CUSE makes."""
+"""Trousers' tcsd, without any option, opens the /dev/tpm0 that CUSE makes, or the kernel itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ FOUND = ["/dev/tpm0 is a character special file of tss:root, mode 660", "tss ope
 
 @pytest.mark.vm
 @pytest.mark.slow
-def test_tcsd_as_debian_starts_it_uses_the_character_device(run_in_vm: RunInVm) -> None:
+@pytest.mark.parametrize("front_end", ["cuse", "vtpmx"])
+def test_tcsd_as_debian_starts_it_uses_the_character_device(run_in_vm: RunInVm, front_end: str) -> None:
     """With the node that the kernel made, with one from a private /dev, and as `--tcsd` starts it."""
     missing = [package for name, package in NEEDED.items() if shutil.which(name) is None]
     if missing:
@@ -36,7 +37,7 @@ def test_tcsd_as_debian_starts_it_uses_the_character_device(run_in_vm: RunInVm) 
         test ! -e /dev/tpm0
         "$@" --tcsd -- tpm_version 2>/dev/null | grep -c CTPM
     """
-    run = [CUSETPM, "run", "--tpm", "1.2", "--front-end", "cuse"]
+    run = [CUSETPM, "run", "--tpm", "1.2", "--front-end", front_end]
     done = run_in_vm("env", "-C", "/root", "sh", "-euc", script, "sh", TCSD, *run)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines() == [*FOUND, "endorsement key of 2048 bits", "free again",

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT, RunInVm
-from tests.integration.test_programs import IBM_FOUND
+from tests.integration.test_programs import IBM_FOUND, SYSTEMD_FOUND
 
 IBM = str(CHECKOUT / "tests" / "integration" / "ibm.sh")
+SYSTEMD = str(CHECKOUT / "tests" / "integration" / "systemd.sh")
 MANAGED = str(CHECKOUT / "tests" / "integration" / "managed.sh")
 TOOLS = str(CHECKOUT / "tests" / "integration" / "tools.sh")
 CUSETPM = str(CHECKOUT / "scripts" / "cusetpm")
@@ -50,22 +51,28 @@ def test_the_tools_share_the_tpm_without_a_daemon_for_it(front_end: str, tmp_pat
 @pytest.mark.vm
 @pytest.mark.slow
 @needs_tools
-def test_the_tools_work_through_a_character_device(run_in_vm: RunInVm) -> None:
-    """In a virtual machine with a stock kernel, because /dev/cuse is rare."""
+@pytest.mark.parametrize("front_end", ["cuse", "vtpmx"])
+def test_the_tools_work_through_a_character_device(run_in_vm: RunInVm, front_end: str) -> None:
+    """In a virtual machine with a stock kernel, because /dev/cuse and /dev/vtpmx are rare.
+
+    The devices of the latter are the kernel's own, with its resource manager.
+    """
     script = """
-        tools=$1 managed=$2 ibm=$3; shift 3
+        tools=$1 managed=$2 ibm=$3 systemd=$4; shift 4
         "$tools" "$@"
         "$@" -- sh -euc '
             stat -c "%n is a %F" /dev/tpm0 /dev/tpmrm0
             "$1" 3 1
             if command -v tsscreateprimary >/dev/null; then "$2"; else echo no IBM TSS; fi
-        ' sh "$managed" "$ibm"
+            if command -v systemd-creds >/dev/null; then "$3"; else echo no systemd-creds; fi
+        ' sh "$managed" "$ibm" "$systemd"
         test ! -e /dev/tpm0 -a ! -e /dev/tpmrm0
     """
-    run = [CUSETPM, "run", "--front-end", "cuse", "--state-dir", "/root/state"]
-    done = run_in_vm("env", "-C", "/root", "sh", "-euc", script, "sh", TOOLS, MANAGED, IBM, *run)
+    run = [CUSETPM, "run", "--front-end", front_end, "--state-dir", "/root/state"]
+    done = run_in_vm("env", "-C", "/root", "sh", "-euc", script, "sh", TOOLS, MANAGED, IBM, SYSTEMD, *run)
     assert done.returncode == 0, done.stdout + done.stderr
     devices = [f"/dev/{name} is a character special file" for name in ("tpm0", "tpmrm0")]
     ibm_found = IBM_FOUND if shutil.which("tsscreateprimary") else ["no IBM TSS"]
-    found = [*FOUND, *devices, "created 3 primaries", *MANAGED_FOUND, *ibm_found]
+    systemd_found = SYSTEMD_FOUND if shutil.which("systemd-creds") else ["no systemd-creds"]
+    found = [*FOUND, *devices, "created 3 primaries", *MANAGED_FOUND, *ibm_found, *systemd_found]
     assert done.stdout.splitlines() == found

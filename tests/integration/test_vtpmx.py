@@ -1,0 +1,67 @@
+"""A chip of the kernel's own (vtpm-proxy) before a TPM of ours, under a stock Debian kernel.
+
+tpm2-tools, IBM's utilities and systemd-creds on its devices are in test_tools.py, tcsd in test_tcsd.py; what
+a device file does is in tests/conformance.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.conftest import CHECKOUT, RunInVm
+
+pytestmark = [pytest.mark.vm, pytest.mark.slow]
+
+HERE = CHECKOUT / "tests" / "integration"
+RUN = [str(CHECKOUT / "scripts" / "cusetpm"), "run", "--front-end", "vtpmx"]
+
+
+@pytest.mark.parametrize(("family", "pcrs", "files"), [("2.0", 24 * 4, 1 + 24 * 4), ("1.2", 24, 10 + 24)])
+def test_sysfs_shows_the_tpm_as_it_is(run_in_vm: RunInVm, family: str, pcrs: int, files: int) -> None:
+    compare = ["python", "-W", "error", str(HERE / "vtpmx_guest.py"), family]
+    done = run_in_vm(*RUN, "--tpm", family, "--", *compare)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == [f"{pcrs} PCRs are equal", f"{files} files are equal"]
+
+
+def test_a_chip_whose_process_is_killed_goes_and_nothing_hangs(run_in_vm: RunInVm) -> None:
+    if shutil.which("tpm2_getrandom") is None:
+        pytest.skip("tpm2-tools is not installed")
+    done = run_in_vm("env", "-C", "/root", str(HERE / "killed_chip.sh"), *RUN)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == ["2 open files are refused", "then /dev/tpm0 answers 16"]
+
+
+def test_a_chip_that_this_process_may_not_make_is_one_line(run_in_vm: RunInVm) -> None:
+    done = run_in_vm("setpriv", "--bounding-set=-sys_admin", *RUN, "--", "true")
+    assert done.returncode == 125
+    assert done.stderr == ("cusetpm: /dev/vtpmx: vtpm-proxy cannot be used: Operation not permitted "
+                           "(it takes root outside of user namespaces)\n")
+
+
+TRUSTED_NEEDS = {"keyctl": "keyutils", "tpm2_createprimary": "tpm2-tools", "tsspolicypcr": "tss2",
+                 "tpm_takeownership": "tpm-tools", "/usr/sbin/tcsd": "trousers"}
+
+
+def test_only_the_same_tpm_unseals_trusted_keys_and_only_with_their_pcr(run_in_vm: RunInVm) -> None:
+    """After the chip has come again, with a module of Debian's sources: its kernels are built without."""
+    missing = [package for name, package in TRUSTED_NEEDS.items() if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} not installed")
+    script = """
+        trusted=$1; shift
+        "$@" --state-dir state -- "$trusted" new
+        "$@" --state-dir state -- "$trusted" load
+        "$@" -- "$trusted" foreign
+        "$@" --tpm 1.2 --tcsd -- sh -euc 'tpm_takeownership -y -z 2>/dev/null; exec "$1" 1.2' sh "$trusted"
+    """
+    done = run_in_vm("env", "-C", "/root", "sh", "-euc", script, "sh", str(HERE / "trusted.sh"), *RUN,
+                     options=["--trusted"], timeout=400)
+    if done.returncode == 125 and done.stderr.startswith("scripts/vm/run: ") and not done.stdout:
+        pytest.skip(f"no module for trusted keys: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == [
+        "sealed", "unsealed, one of them with its PCR", "refused with another PCR", "refused by another TPM",
+        "unsealed with a TPM 1.2"]
