@@ -32,6 +32,8 @@ dev_programs=(
     tpm_version:tpm-tools
     tpm_getquote:tpm-quote-tools
     evmctl:ima-evm-utils               # the other verifier of IMA lists
+    keyctl:keyutils                    # trusted keys of the kernel's
+    make:make                          # the module for them: scripts/vm/run --trusted
     '/usr/lib/*/ossl-modules/tpm2.so:tpm2-openssl' # the programs of tests/integration, and so are the next
     '/usr/lib/python3/dist-packages/tpm2_pytss/__init__.py:python3-tpm2-pytss'
     tsscreateprimary:tss2
