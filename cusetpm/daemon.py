@@ -298,6 +298,7 @@ class System:
                 if (path / SETTINGS).exists():
                     raise StateError(f"{path / SETTINGS}: the chip is a TPM {settings.chip}, not {chip}")
                 settings = replace(settings, chip=chip)
+            self.settings = settings
             self.chip = open_chip(settings, self.state.chip, now, self._primes.take, key)
             stack.callback(self.chip.close)
             sealing = _sealing(settings, self.chip)
@@ -318,6 +319,12 @@ class System:
             stack.callback(counting.join)
             stack.callback(self._stopping.set)
             self._stack = stack.pop_all()
+
+    def release(self) -> None:
+        """What the start has changed is durable, and so is what follows; raises OSError and StateError."""
+        self.manager.release()
+        self.chip.release()
+        self.state.keep()
 
     def add_guest(self, name: str, seed: bytes | None = None, *, tpm: str = "2.0",
                   powered: bool = True, resume: bool = False, bare: bool = False,

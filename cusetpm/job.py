@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from cusetpm import sysfs
+from cusetpm import administration, sysfs
 from cusetpm import tcsd as trousers
 from cusetpm.command import FORWARDED, spawn, wait
 from cusetpm.daemon import Device, System
@@ -81,6 +81,8 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         if early := signal.sigtimedwait(ending, 0):
             return 128 + early.si_signo
         device.accept()
+        if state_dir is not None:
+            stack.enter_context(administration.serving(system, home.path))
         if tcsd:
             home.path.chmod(0o711)  # tcsd's user has to reach its own directory in this one
             keys = system.state.stored_keys("tpm0") if state_dir is not None else None

@@ -147,6 +147,18 @@ def pcr_bits(spec: str) -> bytes:
     return bits.to_bytes(_PCRS // 8, "little")
 
 
+def pcr_spec(bits: bytes) -> str:
+    """Return the list that `pcr_bits` gives the bit map for."""
+    numbers = [8 * i + bit for i, octet in enumerate(bits) for bit in range(8) if octet >> bit & 1]
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ",".join(f"{p[0]}-{p[-1]}" if p[1:] else f"{p[0]}" for p in parts) or "none"
+
+
 def _written(value: str | int | bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"

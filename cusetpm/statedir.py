@@ -6,6 +6,7 @@
     DIR/manager.db        the vTPM manager's store
     DIR/replaced.N/       what was there before a backup was put back; restoring while that is going on
     DIR/manager.toml      what is not the default of the manager's settings (`cusetpm.settings`)
+    DIR/manager.at        where the process that uses the directory answers (`cusetpm.administration`)
     DIR/guests/NAME/      one vTPM: uuid, state.0, state.1; state.running while it is suspended;
                           tcsd.data, the keys that tcsd stores
 """
@@ -108,6 +109,21 @@ class StateDirectory:
             return uuid.UUID(found), home / "state"
         except ValueError:
             raise StateError(f"{home / 'uuid'}: not a UUID") from None
+
+    def names(self) -> dict[uuid.UUID, str]:
+        """Return the names of the vTPMs that the directory has, by UUID."""
+        found = {}
+        for home in sorted((self.path / "guests").glob("*/uuid")):
+            with suppress(ValueError):
+                found[uuid.UUID(_read(home).strip())] = home.parent.name
+        return found
+
+    def remove_guest(self, identity: uuid.UUID) -> None:
+        """The directory of that vTPM, if there is one, is gone, durably."""
+        name = self.names().get(identity)
+        if name is not None:
+            shutil.rmtree(self.path / "guests" / name)
+            sync_directory(self.path / "guests")
 
     def stored_keys(self, name: str) -> Path:
         """Return the file of the keys that tcsd stores for the vTPM *name*."""

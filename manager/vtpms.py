@@ -133,6 +133,10 @@ class Vtpms:
 
     # What administrators do
 
+    def connection(self, uuid: UUID) -> Connection | None:
+        """Return the connection that has the vTPM open."""
+        return self._open.get(uuid)
+
     def is_open(self, uuid: UUID) -> bool:
         """Tell whether somebody uses the vTPM."""
         return uuid in self._open

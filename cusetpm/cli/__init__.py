@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
-_VERBS = ("run", "swtpm", "ima", "eventlog", "doctor")
+_VERBS = ("run", "manager", "saa", "swtpm", "ima", "eventlog", "doctor")
 
 FAILURE = 125  # cusetpm itself failed, as with env(1) and timeout(1); COMMAND's own statuses are below
 NOT_EXECUTABLE = 126
@@ -103,7 +103,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         # Verbs turn what their work meets into a Failure; what is left is standard output.
-        click.echo(f"cusetpm: standard output: {error.strerror or error}", err=True)
+        # Who reads no further, as head(1), wants to hear no more.
+        if not isinstance(error, BrokenPipeError):
+            click.echo(f"cusetpm: standard output: {error.strerror or error}", err=True)
         # Python would try to write the rest once more, and complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(FAILURE)

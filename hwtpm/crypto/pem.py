@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from cryptography.exceptions import UnsupportedAlgorithm as LibraryUnsupported
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_public_key,
+)
 
 from hwtpm.crypto import ecc
 from hwtpm.crypto.errors import BadKey, UnsupportedAlgorithm
@@ -34,3 +39,12 @@ def public_numbers(data: bytes) -> RsaNumbers | EccNumbers:
                 size = curve.field_size
                 return curve.id, point.x.to_bytes(size, "big"), point.y.to_bytes(size, "big")
     raise UnsupportedAlgorithm("a public key that is neither RSA nor of a known curve")
+
+
+def rsa_public(modulus: bytes, exponent: int = 65537) -> bytes:
+    """Return the public key with *modulus* as PEM; BadKey if it cannot be one."""
+    try:
+        key = rsa.RSAPublicNumbers(exponent, int.from_bytes(modulus, "big")).public_key()
+    except ValueError:
+        raise BadKey("not the modulus of an RSA key") from None
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

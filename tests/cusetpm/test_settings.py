@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cusetpm.settings import Settings, auth, pcr_bits, read, write
+from cusetpm.settings import Settings, auth, pcr_bits, pcr_spec, read, write
 from hwtpm.errors import StateError
 
 
@@ -45,6 +45,12 @@ def test_secrets_are_given_as_xen_has_them() -> None:
     ("0-7", "ff0000"), ("all", "ffffff"), ("none", "000000"), ("5,12-16", "20f001"), ("23", "000080")])
 def test_pcrs_are_a_list_of_numbers_and_ranges(spec: str, bits: str) -> None:
     assert pcr_bits(spec).hex() == bits
+    assert pcr_bits(pcr_spec(pcr_bits(spec))).hex() == bits
+
+
+def test_the_shortest_list_is_shown() -> None:
+    assert pcr_spec(bytes.fromhex("ff1001")) == "0-7,12,16"
+    assert pcr_spec(bytes(3)) == "none"
 
 
 @pytest.mark.parametrize("spec", ["", "24", "7-0", "0-", "-7", "a", "0--7", "1,,2", "0-24", "²"])
