@@ -105,6 +105,7 @@ class RegisterChip:
                               duration=lambda command: timeout)
         try:
             self._driver.probe()
+            self._driver.reclaim()  # A run that was killed let go of nothing.
             _check_family(driver, kind, self._driver.execute(_PROBE))
             _check_start(driver, kind, self._driver.execute(kind.startup["clear"]))
             self._driver.request_locality(locality)

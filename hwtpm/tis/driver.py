@@ -202,6 +202,25 @@ class Driver:
                 )
         self._held = locality
 
+    def reclaim(self) -> None:
+        """The TPM is free, whatever a driver before this one, which has ended, was about to do with it.
+
+        Raises ProtocolError if a command that was under way does not end within 2 s.
+        """
+        window = self._window
+        active = None
+        for page in (_page(locality) for locality in range(TIS_LOCALITIES)):
+            state = window.read8(page + TPM_ACCESS)
+            if state & ACCESS_ACTIVE_LOCALITY:
+                active = page
+            elif state & ACCESS_REQUEST_USE:
+                window.write8(page + TPM_ACCESS, ACCESS_ACTIVE_LOCALITY)
+        if active is not None:
+            window.write8(active + TPM_STS, STS_COMMAND_READY)
+            self._poll(active, STS_COMMAND_READY, STS_COMMAND_READY, TIMEOUT_B, "no commandReady")
+            window.write8(active + TPM_ACCESS, ACCESS_ACTIVE_LOCALITY)
+        self._held = None
+
     def release(self) -> None:
         """Give the held locality back; does nothing without one."""
         if self._held is not None:

@@ -206,6 +206,31 @@ def test_a_request_for_another_locality_gives_the_held_one_back() -> None:
     assert bench.time.now == 1000.0
 
 
+@pytest.mark.parametrize("octets", [0, 5, len(COMMAND)])
+def test_what_a_driver_before_left_is_reclaimed(octets: int) -> None:
+    bench = Bench()
+    page = TIS_BASE + 2 * TIS_PAGE
+    bench.window.write8(page + TPM_ACCESS, ACCESS_REQUEST_USE)
+    for other in (4, 0):
+        bench.window.write8(TIS_BASE + TIS_PAGE * other + TPM_ACCESS, ACCESS_REQUEST_USE)
+    bench.window.write8(page + TPM_STS, STS_COMMAND_READY)
+    for octet in COMMAND[:octets]:
+        bench.window.write8(page + TPM_DATA_FIFO, octet)
+    bench.driver.probe()
+    bench.driver.reclaim()
+    assert bench.tis.active is None
+    assert bench.driver.execute(COMMAND, 1) == packet(COMMAND)
+    assert bench.commands == [(COMMAND, 1)]
+
+
+def test_a_command_that_a_driver_before_left_and_that_does_not_end_is_one_line() -> None:
+    bench = Bench()
+    bench.driver.request_locality(1)
+    bench.patch_read = stuck(TPM_STS, clear=STS_COMMAND_READY)
+    with pytest.raises(ProtocolError, match="TPM_STS: no commandReady within 2000 ms"):
+        bench.driver.reclaim()
+
+
 def test_a_seized_locality_is_requested_again() -> None:
     bench = Bench()
     bench.driver.execute(COMMAND, 1)

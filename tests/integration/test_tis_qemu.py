@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from hwtpm.chip import Chip
 from hwtpm.client import Client, Password
 from hwtpm.client12 import Client as Client12
 from hwtpm.errors import ProtocolError, TpmError
 from hwtpm.family import family as family_of
 from hwtpm.family import response_code
 from hwtpm.tis.driver import Driver
+from hwtpm.tis.mmio import ModelWindow
 from hwtpm.tis.registers import (
     ACCESS_ACTIVE_LOCALITY,
     ACCESS_BEEN_SEIZED,
@@ -26,6 +28,9 @@ from hwtpm.tis.registers import (
     INTF_BURST_COUNT_STATIC,
     INTF_DATA_TRANSFER_SIZE_64,
     STS_BURST_COUNT_SHIFT,
+    STS_COMMAND_READY,
+    STS_DATA_AVAIL,
+    STS_EXPECT,
     TIS_BASE,
     TIS_PAGE,
     TPM_ACCESS,
@@ -66,12 +71,17 @@ class Window(BusWindow):
     def __init__(self, bus: Bus) -> None:
         super().__init__(bus)
         self.patch: Callable[[int, int], int] = lambda offset, value: value
+        self.dead = False  # nothing is written any more
 
     def read8(self, address: int) -> int:
         return self.patch(address % TIS_PAGE, super().read8(address)) & 0xFF
 
     def read32(self, address: int) -> int:
         return self.patch(address % TIS_PAGE, super().read32(address))
+
+    def write8(self, address: int, value: int) -> None:
+        if not self.dead:
+            super().write8(address, value)
 
 
 class Machine:
@@ -206,6 +216,33 @@ def test_force_seizes_from_a_lower_locality_and_not_from_a_higher_one(tmp_path: 
             found.driver.request_locality(0, force=True)
 
 
+def test_what_a_driver_that_was_killed_left_is_reclaimed(tmp_path: Path) -> None:
+    """In the middle of a command: the next driver's first one is executed, not lost."""
+    with machine(tmp_path, OURS_2) as found:
+        request = CreatePrimary(TPM_RH_NULL, TPMS_SENSITIVE_CREATE(b"", b""), rsa(), b"", [])
+
+        def killed(offset: int, value: int) -> int:
+            if offset == TPM_STS and not value & (STS_COMMAND_READY | STS_EXPECT | STS_DATA_AVAIL):
+                polls.append(value)
+            if len(polls) == 3:  # The first was before tpmGo; the key takes longer than the others.
+                found.window.dead = True
+                raise KeyboardInterrupt
+            return value
+
+        polls: list[int] = []
+        page = TIS_BASE + 2 * TIS_PAGE
+        found.window.patch = killed
+        with pytest.raises(KeyboardInterrupt):
+            found.client(2).run(request, Password())
+        found.window.patch, found.window.dead = lambda offset, value: value, False
+        assert found.window.read8(page + TPM_ACCESS) & ACCESS_ACTIVE_LOCALITY
+        found.driver = Driver(found.window, clock=time.monotonic, sleep=time.sleep)
+        found.driver.probe()
+        found.driver.reclaim()
+        assert not found.window.read8(page + TPM_ACCESS) & ACCESS_ACTIVE_LOCALITY
+        whole_commands(found, "2.0")
+
+
 def test_a_tpm_that_shows_its_crb_interface_is_refused_by_that_name(tmp_path: Path) -> None:
     with emulator(OURS, tmp_path / "state") as behind, \
             Qemu(tmp_path, behind.ctrl, "tpm-crb", still=True) as qemu:
@@ -247,3 +284,34 @@ def test_a_cancelled_command_ends_and_the_next_one_is_executed(tmp_path: Path, t
             found.client().run(request, Password())
         found.window.patch = lambda offset, value: value
         whole_commands(found, tpm[1])
+
+
+@pytest.mark.parametrize("family", ["2.0", "1.2"])
+def test_our_chip_answers_behind_its_own_registers_as_behind_qemu_s(tmp_path: Path, family: str) -> None:
+    """Whole, cut and senseless commands at each locality; only what has no secret of the chip in it."""
+    kind = family_of(family)
+    if family == "2.0":
+        bodies = ["0000017e 00000001 000b 03 ffff00", "0000017a 00000006 00000100 00000004", "0000017a",
+                  "00000fff", "0000013d 00000014 00000009 40000009 0000 00 0000", "00000144 0000",
+                  "0000017b 0000"]
+        tags = ["8001", "8002", "00c1"]
+    else:
+        bodies = ["00000015 0000000a", "00000014 00000012" + "5a" * 20, "00000065 00000005 00000004 00000101",
+                  "00000fff", "00000015", "000000c8 0003 000010", "00000099 0001"]
+        tags = ["00c1", "00c2", "8001"]
+    chip = Chip(tmp_path / "chip", os.urandom, lambda: time.monotonic_ns() // 1_000_000, kind=kind)
+    own = Driver(ModelWindow(chip.tis), clock=time.monotonic, sleep=time.sleep)
+    assert response_code(own.execute(kind.startup["clear"])) == 0
+    codes = set()
+    with machine(tmp_path, (OURS, family)) as found:
+        for locality in (0, 2, 3, 1):
+            for tag in tags:
+                for body in bodies:
+                    octets = bytes.fromhex(body)
+                    command = bytes.fromhex(tag) + (6 + len(octets)).to_bytes(4, "big") + octets
+                    response = own.execute(command, locality)
+                    assert response == found.driver.execute(command, locality), (tag, body, locality)
+                    codes.add(response_code(response))
+    chip.close()
+    assert 0 in codes
+    assert len(codes) > 4

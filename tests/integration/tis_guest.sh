@@ -1,6 +1,7 @@
 #!/bin/sh
 # What runs in a guest with a TPM at 0xfed40000, whose family is the argument: the manager seals to that TPM through
-# its registers, once the kernel's own driver has let go of it, and the kernel takes it back afterwards.
+# its registers, once the kernel's own driver has let go of it; a run is killed, the next one reads what that one has
+# written, and the kernel takes the TPM back afterwards.
 set -u
 state=/root/state
 mkdir -p "$state"
@@ -24,6 +25,6 @@ device=${device##*/}
 manager true
 kernel unbind
 python "$(dirname "$0")/tis_program.py" "$1"
-manager sh -c 'tpm2_nvdefine -Q 0x1500001 -s 4 && printf kept | tpm2_nvwrite 0x1500001 -i - && echo written'
+manager sh -c 'tpm2_nvdefine -Q 0x1500001 -s 4 && printf kept | tpm2_nvwrite 0x1500001 -i - && echo written && kill -9 $PPID'
 manager sh -c 'tpm2_nvread 0x1500001 && echo'
 kernel bind
