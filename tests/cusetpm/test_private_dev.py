@@ -114,11 +114,13 @@ def test_a_run_inside_a_run_shows_the_inner_device() -> None:
 
 @pytest.mark.vm
 @pytest.mark.slow
-def test_a_second_character_device_is_the_first_one_of_its_own_job(run_in_vm: RunInVm) -> None:
+@pytest.mark.parametrize("front_end", ["cuse", "vtpmx"])
+def test_a_second_character_device_is_the_first_one_of_its_own_job(
+        run_in_vm: RunInVm, front_end: str) -> None:
     read = "tpm2_pcrread -T device:/dev/tpm0 sha256:16 | tail -1"
     extend = f"tpm2_pcrextend -T device:/dev/tpm0 16:sha256={'1':>064}"
     inner = f'echo "$CUSETPM_DEVICE"; stat -c %F /dev/tpm0 /dev/tpmrm0; ls /dev | grep ^tpm; {read}'
-    run = [str(CHECKOUT / "scripts" / "cusetpm"), "run", "--front-end", "cuse", "--"]
+    run = [str(CHECKOUT / "scripts" / "cusetpm"), "run", "--front-end", front_end, "--"]
     outer = ["sh", "-c", f'{extend}; "$@"; {read}', "sh", *run, "sh", "-c", inner]
     done = run_in_vm("env", "-C", "/root", *run, *outer)
     assert done.returncode == 0, done.stderr

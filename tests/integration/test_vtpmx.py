@@ -41,6 +41,27 @@ def test_a_chip_that_this_process_may_not_make_is_one_line(run_in_vm: RunInVm) -
                            "(it takes root outside of user namespaces)\n")
 
 
+@pytest.mark.parametrize("front_end", ["cuse", "vtpmx"])
+def test_where_dev_is_not_the_kernels_nodes_are_made_and_removed(run_in_vm: RunInVm, front_end: str) -> None:
+    """As in a container; it has no /dev/shm either."""
+    if shutil.which("tpm2_getrandom") is None:
+        pytest.skip("tpm2-tools is not installed")
+    script = """
+        mkdir /root/dev
+        mount -t tmpfs none /root/dev
+        cp -a /dev/null /dev/zero /dev/urandom /dev/fd /dev/cuse /dev/vtpmx /root/dev
+        mount --move /root/dev /dev
+        "$@" -- sh -euc 'stat -c "%n %F %a" /dev/tpm*; tpm2_getrandom --hex 8 | wc -c'
+        ls /dev
+    """
+    run = [RUN[0], "run", "--front-end", front_end]
+    done = run_in_vm("unshare", "-m", "--propagation", "private", "sh", "-euc", script, "sh", *run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == [
+        "/dev/tpm0 character special file 660", "/dev/tpmrm0 character special file 660", "16",
+        "cuse", "fd", "null", "urandom", "vtpmx", "zero"]
+
+
 TRUSTED_NEEDS = {"keyctl": "keyutils", "tpm2_createprimary": "tpm2-tools", "tsspolicypcr": "tss2",
                  "tpm_takeownership": "tpm-tools", "/usr/sbin/tcsd": "trousers"}
 
