@@ -39,8 +39,8 @@ def command(ctx: click.Context, state_dir: Path, as_json: bool, verbose: bool) -
 @click.option("--chip", type=click.Choice(["2.0", "1.2"]), default="2.0", show_default=True,
               help="Family of the chip.")
 @click.option("--driver", default="model", show_default=True, metavar="DRIVER",
-              help="The way to the chip: model for our own, device:/dev/tpmrm0, swtpm:PATH or "
-                   "swtpm:HOST:PORT.")
+              help="The way to the chip: model for our own, device:/dev/tpmrm0, swtpm:PATH, "
+                   "swtpm:HOST:PORT or tis:/dev/mem.")
 @click.option("--locality", type=int, metavar="N", show_default="2, with a device 0",
               help="The locality that the manager has at the chip.")
 @click.option("--owner-auth", default="well-known", show_default=True, metavar="AUTHSPEC",
