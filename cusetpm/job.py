@@ -62,6 +62,7 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         managed_path = None
         if device.manager is not None:
             managed = rawsocket.ManagedSocket(home.path / _MANAGED_SOCKET, device.manager)
+            socket.heeds = managed
             managed.start()
             stack.callback(managed.stop)
             managed_path = managed.path

@@ -13,13 +13,14 @@ import select
 import shlex
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
 
 from cusetpm.devices.session import TPM_BUFSIZE
 from cusetpm.devices.streams import Connections, UnixEndpoint
-from cusetpm.transport import Cancelled, Manager, NotExecuted, Transport
+from cusetpm.transport import Cancelled, Manager, NotExecuted, Space, Transport
 from hwtpm.tpm2.dispatch import error_response
 
 _SIZE_END = 6  # The size is octets 2 to 5 of a command.
@@ -46,6 +47,8 @@ class RawSocket:
         self._transport = transport
         self._connections = Connections(self.path, self._serve)
         self._executing: dict[socket.socket, Transport] = {}
+        self.heeds: ManagedSocket | None = None
+        """Clients of it that have gone by then have gone before a command from here begins."""
 
     def start(self) -> None:
         """Connections are accepted from now on, at a socket of mode 0600; raises as `UnixEndpoint.listen`."""
@@ -63,12 +66,12 @@ class RawSocket:
             transport.cancel()
 
     def _serve(self, connection: socket.socket) -> None:
-        with self._way() as transport:
+        with self._way(connection) as transport:
             self._exchange(connection, transport)
 
     @contextlib.contextmanager
-    def _way(self) -> Iterator[Transport]:
-        """Give the way to the TPM that a connection has while it lasts."""
+    def _way(self, connection: socket.socket) -> Iterator[Transport]:
+        """Give the way to the TPM that *connection* has while it lasts."""
         yield self._transport
 
     def _gone(self, connection: socket.socket) -> Cancelled | None:
@@ -96,6 +99,8 @@ class RawSocket:
                 if len(data) < size:
                     break
                 command, data = (data, b"") if len(data) == size else (data[:size], data[size:])
+                if self.heeds is not None:
+                    self.heeds.heed()
                 executing[connection] = transport
                 try:
                     response = execute(command, 0, gone if gone and takes_long(command) else stopping)
@@ -112,13 +117,37 @@ class ManagedSocket(RawSocket):
     def __init__(self, path: str | os.PathLike[str], manager: Manager) -> None:
         super().__init__(path, manager)
         self._spaces = manager
+        self._open: dict[int, tuple[socket.socket, Space]] = {}  # by file descriptor
+        self._gone_ones = select.poll()
+        self._lock = threading.Lock()  # Over both.
+
+    def heed(self) -> None:
+        """The spaces of clients that have gone are closed, unless a client has left a command behind."""
+        if not self._open:
+            return
+        with self._lock:
+            for fd, _ in self._gone_ones.poll(0):
+                connection, space = self._open[fd]
+                try:
+                    left = connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+                except OSError:
+                    left = b""
+                if not left:
+                    space.close()
 
     @contextlib.contextmanager
-    def _way(self) -> Iterator[Transport]:
+    def _way(self, connection: socket.socket) -> Iterator[Transport]:
         space = self._spaces.open()
+        fd = connection.fileno()
+        with self._lock:
+            self._open[fd] = connection, space
+            self._gone_ones.register(fd, 0)  # A peer that only sends no more gives no POLLHUP.
         try:
             yield space
         finally:
+            with self._lock:
+                self._gone_ones.unregister(fd)
+                del self._open[fd]
             space.close()
 
     def _gone(self, connection: socket.socket) -> Cancelled:

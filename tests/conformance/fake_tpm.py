@@ -74,7 +74,8 @@ class FakeSpace(FakeTpm):
         return super().execute(command, locality, cancelled)
 
     def close(self) -> None:
-        self._manager.spaces.remove(self)
+        if self in self._manager.spaces:
+            self._manager.spaces.remove(self)
 
 
 class FakeManager(FakeTpm):

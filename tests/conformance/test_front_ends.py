@@ -83,6 +83,7 @@ def test_the_raw_socket_is_one(tmp_path: Path) -> None:
 def test_the_managed_socket_is_one_of_spaces(tmp_path: Path) -> None:
     shared = manager()
     servers = RawSocket(tmp_path / "tpm.sock", shared), ManagedSocket(tmp_path / "tpmrm.sock", shared)
+    servers[0].heeds = servers[1]
     for server in servers:
         server.start()
     try:

@@ -124,6 +124,31 @@ def test_a_managed_connection_is_a_space(managed: ManagedSocket, manager: FakeMa
     assert manager.spaces == []
 
 
+def test_who_has_gone_before_a_command_has_gone_for_it(
+        server: RawSocket, managed: ManagedSocket, manager: FakeManager,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread of the client that goes may be late: it does not matter."""
+    left: list[int] = []
+    execute = server._transport.execute
+
+    def look(*arguments: object) -> bytes:
+        left.append(len(manager.spaces))
+        return execute(*arguments)
+
+    monkeypatch.setattr(server._transport, "execute", look)
+    server.heeds = managed
+    with connect(server) as raw, connect(managed) as stays:
+        stays.sendall(GET_8)
+        stays.recv(4096)
+        for _ in range(300):
+            with connect(managed) as leaves:
+                leaves.sendall(GET_8)
+                leaves.recv(4096)
+            raw.sendall(GET_8)
+            raw.recv(4096)
+    assert left == [1] * 300
+
+
 def test_a_managed_client_that_leaves_cancels(managed: ManagedSocket, manager: FakeManager) -> None:
     with connect(managed) as leaves:
         leaves.sendall(GET_8)

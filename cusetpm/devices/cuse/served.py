@@ -43,6 +43,8 @@ class Served:
         self._fd = fd
         self._protocol = protocol
         self._buffer = bytearray(READ_BUFFER)
+        self._pending = select.poll()  # For whoever has the turn.
+        self._pending.register(fd, select.POLLIN)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._ready.clear()
         self._stopping = False
@@ -78,7 +80,7 @@ class Served:
         """
         while True:
             with self._turn:
-                if self._fd < 0 or not _readable(self._fd) or not self._take():
+                if self._fd < 0 or not self._pending.poll(0) or not self._take():
                     return
 
     def _serve(self) -> None:
@@ -187,9 +189,3 @@ class Served:
             # The client, or with ENODEV the file, has gone; a reading thread notices the latter.
             if error.errno not in (errno.ENOENT, errno.ENODEV):
                 log.error("%s: a reply was refused: %s", self.path, error.strerror)
-
-
-def _readable(fd: int) -> bool:
-    poller = select.poll()
-    poller.register(fd, select.POLLIN)
-    return bool(poller.poll(0))
