@@ -1,8 +1,8 @@
 """Where our TIS model shows something else than QEMU's on purpose, each with the clause that it follows.
 
 Clauses are those of the PC Client Platform TPM Profile for TPM 2.0 (PTP), version 1.05; the PC Client TIS
-1.3 says the same of a TPM 1.2.  What QEMU does was read in hw/tpm/tpm_tis_common.c and tpm_emulator.c.
-A full run fails if an entry is not met.
+1.3 says the same of a TPM 1.2.  What QEMU does was read in hw/tpm/tpm_tis_common.c and tpm_emulator.c, and is
+that of version 7.2.  A full run fails if an entry is not met.
 """
 
 from __future__ import annotations
