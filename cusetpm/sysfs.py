@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ _BANKS: Final = {
 """The hashes whose banks the kernel shows, by its names."""
 
 _PCRS: Final = 24
+_LARGEST: Final = 64 << 20  # octets of a recorded list
 _RUNTIME: Final = ("binary_runtime_measurements", "ascii_runtime_measurements")
 _BOOT: Final = "binary_bios_measurements"
 
@@ -114,7 +116,7 @@ class _Lists:
         self._tpm, self._ima_list, self._event_log = tpm, ima_list, event_log
 
     def boot_now(self) -> Collection[str]:
-        return (_BOOT,) if _content(self._event_log) else ()
+        return (_BOOT,) if _is_recorded(self._event_log) else ()
 
     def boot(self) -> bytes:
         from cusetpm.measure import securityfs
@@ -122,7 +124,7 @@ class _Lists:
         return _made(self._event_log, securityfs.binary_bios_measurements)
 
     def runtime_now(self) -> Collection[str]:
-        if not _content(self._ima_list):
+        if not _is_recorded(self._ima_list):
             return ()
         return {name + end for name in _RUNTIME
                 for end in ("", *(f"_{bank}" for bank in self._tpm.banks().values()))}
@@ -135,11 +137,22 @@ class _Lists:
         return _made(self._ima_list, partial(securityfs.runtime_measurements, form=kind, alg=alg))
 
 
-def _content(path: Path) -> bytes:
+def _is_recorded(path: Path) -> bool:
+    """Tell whether there is a list at *path*, which is COMMAND's to write: it may be anything."""
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
+        found = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
+
+
+def _content(path: Path) -> bytes:
+    """Return what is in the file at *path*, of at most _LARGEST octets; waits for nobody."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+            raise OSError(errno.EIO, "this is no list", str(path))
+        return file.readall()
 
 
 def _made(path: Path, make: Callable[[bytes], bytes]) -> bytes:
@@ -150,7 +163,7 @@ def _made(path: Path, make: Callable[[bytes], bytes]) -> bytes:
     while True:
         data = _content(path)
         try:
-            return make(data) if data else b""
+            return make(data)
         except BadLog as error:
             # The last entry may have been half there: then there is more now.
             if data == before:

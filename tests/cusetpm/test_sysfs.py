@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -282,6 +283,25 @@ def test_what_is_no_list_is_an_error_of_input(tmp_path: Path) -> None:
     tree.event_log.write_bytes(b"garbage")
     for path in ("ima/ascii_runtime_measurements", "tpm0/binary_bios_measurements"):
         assert refusal(tree, f"kernel/security/{path}") == errno.EIO
+
+
+def test_what_is_no_file_is_not_shown_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    tree = tree_of(tpm2.started(), tmp_path)
+    made: list[tuple[Callable[[Path], object], Callable[[Path], object]]] = [
+        (os.mkfifo, os.unlink), (os.mkdir, os.rmdir), (lambda path: os.symlink(path, path), os.unlink)]
+    for make, remove in made:
+        make(tree.ima_list)
+        assert tree.list("kernel/security/ima") == set()
+        with pytest.raises(OSError, match="Errno"):
+            tree.read("kernel/security/ima/ascii_runtime_measurements")
+        remove(tree.ima_list)
+
+
+def test_a_list_that_is_too_large_is_an_error(tmp_path: Path) -> None:
+    tree = tree_of(tpm2.started(), tmp_path)
+    tree.event_log.touch()
+    os.truncate(tree.event_log, 1 << 40)
+    assert refusal(tree, "kernel/security/tpm0/binary_bios_measurements") == errno.EIO
 
 
 def test_an_entry_that_is_half_written_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
