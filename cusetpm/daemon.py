@@ -35,6 +35,7 @@ from hwtpm.client import Client
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.family import Family, family, response_code
 from manager.manager import Manager
+from manager.patience import Patient
 from manager.protocol import Endpoint
 from manager.sealing import SealingChip
 from manager.sealing20 import Chip20, Secrets
@@ -217,7 +218,7 @@ def _way_to(settings: Settings, way: ChipWay) -> Callable[[bytes], bytes]:
     def execute(command: bytes) -> bytes:
         return way.execute(command, settings.locality)
 
-    return execute
+    return Patient(execute, time.monotonic, time.sleep)
 
 
 def _sealing(settings: Settings, way: ChipWay) -> SealingChip:
