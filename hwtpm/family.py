@@ -38,6 +38,13 @@ class Engine(Protocol):
     def dirty(self) -> bool:
         """Tell whether permanent state has changed since the last snapshot."""
 
+    def attach(self, parent: Callable[[bytes, bytes, int], bytes] | None) -> None:
+        """There is a chip below this TPM: *parent* gives its quote of 20 octets, the PCRs of a bit map, and
+        flags (VTPM_QUOTE_FLAGS_), or raises TpmError with a code of this family."""
+
+    def begin_with(self, values: Mapping[tuple[int, int], bytes]) -> None:
+        """PCRs, by algorithm and number, have these values after a Startup that clears them."""
+
     def takes_long(self, command: bytes) -> bool:
         """Tell whether *command* may search primes."""
 

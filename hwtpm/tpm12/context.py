@@ -31,6 +31,7 @@ from hwtpm.tpm12.state.sha1 import Sha1Thread
 from hwtpm.tpm12.state.ticks import Ticks
 from hwtpm.tpm12.state.transport import Transports
 from hwtpm.tpm12.types.codes import TPM_BAD_LOCALITY, TPM_FAIL
+from hwtpm.tpm12.types.ordinals import TPM_VENDOR_COMMAND
 from hwtpm.wire import Wire, handle_area, parameter_reader, parameter_writer
 
 _pack_u32 = Struct(">I").pack
@@ -74,6 +75,9 @@ class Tpm:
         self.cancelled: Callable[[], bool] = bool
         # Runs a command that a transport session of that handle wraps; set by the engine.
         self.execute: Callable[[bytes, int, bool], bytes]
+        # Gives the chip's quote of 20 octets, the PCRs of a bit map and flags: what the manager answers
+        # GET_QUOTE with.  None for a TPM without a manager above it.
+        self.parent: Callable[[bytes, bytes, int], bytes] | None = None
         # Gives a pair of primes found ahead, for bits and exponent, or None; set by the engine's caller.
         self.primes: Callable[[int, int], tuple[int, int] | None] | None = None
 
@@ -185,13 +189,16 @@ def _cancellable(run: Callable[[Tpm, Call, Any], Any]) -> Callable[[Tpm, Call, A
 
 
 COMMANDS: dict[int, Entry] = {}
+VENDOR_COMMANDS: dict[int, Entry] = {}
+"""Those that a TPM with a parent has besides."""
 H = TypeVar("H", bound=Callable[[Tpm, Call, Any], Wire])
 
 
 def handles(run: H) -> H:
     """Register *run* as the handler of the request class that its annotation names."""
     request = get_type_hints(run)["cmd"]
-    if request.ORD in COMMANDS:
+    table = VENDOR_COMMANDS if request.ORD & TPM_VENDOR_COMMAND else COMMANDS
+    if request.ORD in table:
         raise ValueError(f"two handlers for {request.__name__}")
-    COMMANDS[request.ORD] = Entry(run, request)
+    table[request.ORD] = Entry(run, request)
     return run

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from hwtpm.errors import TpmError
 from hwtpm.tpm12 import selftest
-from hwtpm.tpm12.context import COMMANDS, Authorization, Call, Plan, Tpm
+from hwtpm.tpm12.context import COMMANDS, VENDOR_COMMANDS, Authorization, Call, Plan, Tpm
 from hwtpm.tpm12.requests.command import Needs
 from hwtpm.tpm12.state.power import Tested
 from hwtpm.tpm12.types.codes import (
@@ -113,6 +113,8 @@ def _header(tpm: Tpm, command: bytes) -> tuple[Plan, int]:
     if told != size:
         raise TpmError(TPM_BAD_PARAM_SIZE)
     entry = COMMANDS.get(ordinal)
+    if entry is None and tpm.parent is not None:
+        entry = VENDOR_COMMANDS.get(ordinal)
     if entry is None:
         _receive(tpm, ordinal, 0)  # a wrapped command is known to exist
         raise TpmError(TPM_BAD_ORDINAL)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
 from hwtpm import snapshot as frame
 from hwtpm.crypto.drbg import CtrDrbg
+from hwtpm.crypto.ids import SHA1
 from hwtpm.tpm12 import commands, selftest
-from hwtpm.tpm12.context import COMMANDS, Tpm
+from hwtpm.tpm12.context import COMMANDS, VENDOR_COMMANDS, Tpm
 from hwtpm.tpm12.dispatch import error_response, execute
 from hwtpm.tpm12.launch import Launch
 from hwtpm.tpm12.types.codes import TPM_FAIL
@@ -110,9 +111,21 @@ class Engine:
         """Tell what `establish` was last told."""
         return bool(self.tpm.flags.permanent.tpm_established)
 
+    def attach(self, parent: Callable[[bytes, bytes, int], bytes] | None) -> None:
+        """There is a chip below this TPM: *parent* gives its quotes, as `Tpm.parent` says."""
+        self.tpm.parent = parent
+
+    def begin_with(self, values: Mapping[tuple[int, int], bytes]) -> None:
+        """PCRs, by algorithm and number, have these values after a Startup that clears them.
+
+        Those of banks that this TPM does not have are left out.
+        """
+        self.tpm.pcrs.initial = {index: value for (alg, index), value in values.items() if alg == SHA1}
+
     def takes_long(self, command: bytes) -> bool:
         """Tell whether *command* is one that may search primes or do comparable work."""
-        entry = COMMANDS.get(int.from_bytes(command[6:10], "big"))
+        ordinal = int.from_bytes(command[6:10], "big")
+        entry = COMMANDS.get(ordinal) or VENDOR_COMMANDS.get(ordinal)
         return entry is not None and entry.request.LONG
 
     def snapshot(self) -> bytes:

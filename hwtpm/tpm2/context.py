@@ -25,7 +25,7 @@ from hwtpm.tpm2.state.pcr import Pcrs
 from hwtpm.tpm2.state.platform import Platform
 from hwtpm.tpm2.state.power import Power
 from hwtpm.tpm2.state.sessions import Sessions
-from hwtpm.tpm2.types.constants import TPM_RC_CANCELED
+from hwtpm.tpm2.types.constants import CC_VEND, TPM_RC_CANCELED
 from hwtpm.wire import Wire, first_is_sized, handle_area, parameter_reader, parameter_writer, reader_of
 
 
@@ -60,6 +60,10 @@ class Tpm:
         self.locality = 0
         # Tells whether the command in progress has been asked to end.
         self.cancelled: Callable[[], bool] = bool
+        # Gives the chip's quote of 20 octets, the PCRs of a bit map and flags: what the manager answers
+        # GET_QUOTE with.  None for a TPM without a manager above it.
+        self.parent: Callable[[bytes, bytes, int], bytes] | None = None
+        self.fresh = False  # it was manufactured since power came
         # Gives a pair of primes found ahead, for bits and exponent, or None; set by the engine's caller.
         self.primes: Callable[[int, int], tuple[int, int] | None] | None = None
         self.command_code = 0
@@ -135,13 +139,16 @@ def _cancellable(run: Callable[[Tpm, Any], Any]) -> Callable[[Tpm, Any], Any]:
 
 
 COMMANDS: dict[int, Entry] = {}
+VENDOR_COMMANDS: dict[int, Entry] = {}
+"""Those that a TPM with a parent has besides."""
 H = TypeVar("H", bound=Callable[[Tpm, Any], Wire])
 
 
 def handles(run: H) -> H:
     """Register *run* as the handler of the request class that its annotation names."""
     request = get_type_hints(run)["cmd"]
-    if request.CC in COMMANDS:
+    table = VENDOR_COMMANDS if request.CC & CC_VEND else COMMANDS
+    if request.CC in table:
         raise ValueError(f"two handlers for {request.__name__}")
-    COMMANDS[request.CC] = Entry(run, request)
+    table[request.CC] = Entry(run, request)
     return run

@@ -7,7 +7,7 @@ from struct import Struct
 from hwtpm.errors import TpmError
 from hwtpm.tpm2 import algorithms, entity, password, readonly
 from hwtpm.tpm2.auth import SessionArea, cp_hash, rp_hash
-from hwtpm.tpm2.context import COMMANDS, Plan, Tpm
+from hwtpm.tpm2.context import COMMANDS, VENDOR_COMMANDS, Plan, Tpm
 from hwtpm.tpm2.profile import MAX_COMMAND_SIZE
 from hwtpm.tpm2.types.constants import (
     TPM_RC_AUTH_CONTEXT,
@@ -159,6 +159,8 @@ def _header(tpm: Tpm, command: bytes) -> tuple[Plan, int, int]:
     if tpm.power.failed and (tag != TPM_ST_NO_SESSIONS or code not in _IN_FAILURE_MODE):
         raise TpmError(TPM_RC_FAILURE)
     entry = COMMANDS.get(code)
+    if entry is None and tpm.parent is not None:
+        entry = VENDOR_COMMANDS.get(code)
     if entry is None:
         raise TpmError(TPM_RC_COMMAND_CODE)
     if tpm.power.started == (code == TPM_CC_Startup) and not tpm.power.failed:

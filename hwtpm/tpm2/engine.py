@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from hwtpm import snapshot as frame
 from hwtpm.crypto.drbg import CtrDrbg
 from hwtpm.tpm2 import commands
 from hwtpm.tpm2.commands.startup import recheck
-from hwtpm.tpm2.context import COMMANDS, Tpm
+from hwtpm.tpm2.context import COMMANDS, VENDOR_COMMANDS, Tpm
 from hwtpm.tpm2.dispatch import error_response, execute
 from hwtpm.tpm2.launch import Launch
 from hwtpm.tpm2.state.owner import Owner
@@ -52,6 +52,7 @@ class Engine:
         if snapshot is None:
             made_from = CtrDrbg(seed).generate if seed is not None else self.tpm.random
             self.tpm.hierarchies.manufacture(made_from)
+            self.tpm.fresh = True
             for owner in self.tpm.owners:
                 owner.touch()
         else:
@@ -119,9 +120,21 @@ class Engine:
         """Tell what `establish` was last told."""
         return self.tpm.platform.established
 
+    def attach(self, parent: Callable[[bytes, bytes, int], bytes] | None) -> None:
+        """There is a chip below this TPM: *parent* gives its quotes, as `Tpm.parent` says."""
+        self.tpm.parent = parent
+
+    def begin_with(self, values: Mapping[tuple[int, int], bytes]) -> None:
+        """PCRs, by algorithm and number, have these values after a Startup that clears them.
+
+        Those of banks that this TPM does not have are left out.
+        """
+        self.tpm.pcrs.initial = dict(values)
+
     def takes_long(self, command: bytes) -> bool:
         """Tell whether *command* is one that may search primes or do comparable work."""
-        entry = COMMANDS.get(int.from_bytes(command[6:10], "big"))
+        code = int.from_bytes(command[6:10], "big")
+        entry = COMMANDS.get(code) or VENDOR_COMMANDS.get(code)
         return entry is not None and entry.request.LONG
 
     def snapshot(self) -> bytes:

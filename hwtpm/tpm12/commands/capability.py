@@ -10,7 +10,7 @@ from typing import Final
 from hwtpm.errors import TpmError
 from hwtpm.tpm12 import profile, selftest
 from hwtpm.tpm12.auth import authorize_key, authorize_owner, use_key
-from hwtpm.tpm12.context import COMMANDS, Call, Tpm, handles
+from hwtpm.tpm12.context import COMMANDS, VENDOR_COMMANDS, Call, Tpm, handles
 from hwtpm.tpm12.requests.capability import (
     GetCapability,
     GetCapabilityOwner,
@@ -163,7 +163,8 @@ def _da_logic(tpm: Tpm, sub_cap: bytes) -> bytes:
 
 
 _BY_NUMBER: Final[dict[int, tuple[int, _Tell]]] = {  # areas whose subCap is a number of so many octets
-    c.TPM_CAP_ORD: (4, lambda tpm, ordinal: _bool(ordinal in COMMANDS)),
+    c.TPM_CAP_ORD: (4, lambda tpm, ordinal: _bool(
+        ordinal in COMMANDS or (tpm.parent is not None and ordinal in VENDOR_COMMANDS))),
     c.TPM_CAP_ALG: (4, _supports(c.TPM_ALG_RSA)),
     c.TPM_CAP_PID: (2, _protocol),
     c.TPM_CAP_FLAG: (4, _flags),

@@ -72,6 +72,7 @@ def new_endorsement_key(tpm: Tpm, parms: TPM_KEY_PARMS) -> Key:
                        b"", b"", b"")
     key = generate(tpm, template, TPM_PT_ASYM, bytes(20), bytes(20))
     tpm.permanent.set(endorsement_key=key)
+    tpm.permanent.endorsement_key_fresh = True
     tpm.permanent.renew_daa_secrets(tpm.random)
     return key
 

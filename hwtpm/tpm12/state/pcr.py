@@ -30,13 +30,14 @@ class _Volatile(Wire):
 
 
 class Pcrs(Owner):
-    """`values` holds one SHA-1 digest per PCR."""
+    """`values` holds one SHA-1 digest per PCR; `initial` what the platform has some begin with."""
 
     TAG: ClassVar[bytes] = b"pcrs"
 
     def __init__(self) -> None:
         super().__init__()
         self.values = [ZERO_DIGEST] * NUM_PCR
+        self.initial: dict[int, bytes] = {}
 
     def extend(self, number: int, digest: bytes) -> bytes:
         """PCR *number* has taken up *digest*; its new value is returned."""
@@ -61,6 +62,9 @@ class Pcrs(Owner):
         for number in range(NUM_PCR):
             if start is not Start.STATE or RESET_LOCALITIES[number]:
                 self.reset(number, tos_present=False)
+        if start is not Start.STATE:
+            for number, value in self.initial.items():
+                self.values[number] = value
 
     def save_volatile(self) -> bytes:
         """Return version and the values."""

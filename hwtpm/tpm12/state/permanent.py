@@ -59,6 +59,7 @@ class PermanentData(Owner):
         self.no_owner_nv_write = 0
         self.manu_maint_pub: TPM_PUBKEY | None = None
         self.endorsement_key: Key | None = None
+        self.endorsement_key_fresh = False  # it was made since power came
         self.srk: Key | None = None
 
     def set(self, **values: object) -> None:

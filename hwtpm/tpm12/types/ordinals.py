@@ -131,6 +131,9 @@ TPM_ORD_Unseal: Final = 0x00000018
 TSC_ORD_PhysicalPresence: Final = 0x4000000A
 TSC_ORD_ResetEstablishmentBit: Final = 0x4000000B
 
+TPM_VENDOR_COMMAND: Final = 0x02000000
+"""The bit of ordinals that are a vendor's own."""
+
 # 20.2.1 TPM_DEL_OWNER_BITS: positions in per1
 TPM_DELEGATE_KeyControlOwner: Final = 31
 TPM_DELEGATE_SetOrdinalAuditStatus: Final = 30

@@ -7,7 +7,7 @@ from importlib import import_module
 _MODULES = (
     "asymmetric", "attached", "attestation", "audit", "capability", "clock", "context", "countdown",
     "create_loaded", "credential", "dictionary_attack", "duplication", "ecc_encryption", "ephemeral",
-    "hashing", "hierarchy", "management", "nv", "object", "pcr", "persistent", "policy",
+    "hashing", "hierarchy", "management", "nv", "object", "parent", "pcr", "persistent", "policy",
     "policy_authority", "policy_limits", "primary", "random", "sequence", "session", "signing", "startup",
     "symmetric", "testing",
 )

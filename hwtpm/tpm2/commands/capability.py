@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from hwtpm.errors import TpmError
 from hwtpm.tpm2 import entity, profile
-from hwtpm.tpm2.context import COMMANDS, Tpm, handles
+from hwtpm.tpm2.context import COMMANDS, VENDOR_COMMANDS, Tpm, handles
 from hwtpm.tpm2.requests.capability import GetCapability, GetCapabilityResponse, SetCapability, TestParms
 from hwtpm.tpm2.requests.command import Empty, tpma_cc
 from hwtpm.tpm2.state import pcr
@@ -240,7 +240,9 @@ def _handles(tpm: Tpm, first: int) -> Iterable[int]:
 
 
 def _commands(tpm: Tpm, first: int) -> Iterable[int]:
-    return [tpma_cc(COMMANDS[code].request) for code in sorted(COMMANDS) if code >= first]
+    # TPMA_CC has the vendor's last, as their codes are (Part 3, 30.2.1).
+    table = COMMANDS | VENDOR_COMMANDS if tpm.parent is not None else COMMANDS
+    return [tpma_cc(table[code].request) for code in sorted(table) if code >= first]
 
 
 def _gated(tpm: Tpm, first: int) -> Iterable[int]:
@@ -260,7 +262,7 @@ def _pcrs(tpm: Tpm, first: int) -> Iterable[Any]:
 def _tpm_properties(tpm: Tpm, first: int) -> Iterable[TPMS_TAGGED_PROPERTY]:
     first = max(first, c.TPM_PT_FAMILY_INDICATOR)
     if first // _GROUP == c.TPM_PT_FAMILY_INDICATOR // _GROUP:
-        properties = dict(sorted((FIXED | _command_counts()).items()))
+        properties = dict(sorted((FIXED | _command_counts(tpm)).items()))
     elif first // _GROUP == c.TPM_PT_PERMANENT // _GROUP:
         properties = _variable(tpm)
     else:
@@ -268,9 +270,10 @@ def _tpm_properties(tpm: Tpm, first: int) -> Iterable[TPMS_TAGGED_PROPERTY]:
     return [TPMS_TAGGED_PROPERTY(p, value) for p, value in properties.items() if p >= first]
 
 
-def _command_counts() -> dict[int, int]:
-    return {c.TPM_PT_TOTAL_COMMANDS: len(COMMANDS), c.TPM_PT_LIBRARY_COMMANDS: len(COMMANDS),
-            c.TPM_PT_VENDOR_COMMANDS: 0}
+def _command_counts(tpm: Tpm) -> dict[int, int]:
+    vendor = len(VENDOR_COMMANDS) if tpm.parent is not None else 0
+    return {c.TPM_PT_TOTAL_COMMANDS: len(COMMANDS) + vendor, c.TPM_PT_LIBRARY_COMMANDS: len(COMMANDS),
+            c.TPM_PT_VENDOR_COMMANDS: vendor}
 
 
 def _variable(tpm: Tpm) -> dict[int, int]:

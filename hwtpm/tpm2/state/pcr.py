@@ -106,6 +106,7 @@ class Pcrs(Owner):
         self._next_allocation: dict[int, int] = {}  # what waits for the next power-on, if anything does
         self._policy = (TPM_ALG_NULL, b"")
         self._auth = b""
+        self.initial: dict[tuple[int, int], bytes] = {}  # what some begin with, by algorithm and number
         self.counter = 0  # pcrUpdateCounter
         self.launched = False
         self.startup_locality = 0  # of the Startup; the H-CRTM PCR starts with it
@@ -299,6 +300,10 @@ class Pcrs(Owner):
         if start is not Start.RESUME:
             self._auth = b""
         self._initialize(i for i, a in enumerate(ATTRIBUTES) if start is not Start.RESUME or not a.saved)
+        if start is not Start.RESUME:
+            for (alg, index), value in self.initial.items():
+                if self.allocation.get(alg, 0) >> index & 1 and not (index == HCRTM_PCR and self.launched):
+                    self.banks[alg][index] = value
 
     def save(self) -> bytes:
         """Return version, the allocation, what waits for the next power-on (or nothing) and the policy."""

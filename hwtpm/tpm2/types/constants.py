@@ -227,6 +227,10 @@ TPM_CC_VerifySequenceStart: Final = 0x1A9
 TPM_CC_SignSequenceStart: Final = 0x1AA
 TPM_CC_Vendor_TCG_Test: Final = 0x20000000
 CC_VEND: Final = 0x20000000  # V of Part 2, 6.5.1: the command is vendor-specific
+# What Xen's virtual TPMs have for TPM 1.2 (stubdom/vtpm-deepquote.patch, vtpm-parent-sign-ek.patch), with the
+# numbers of its ordinals.
+CC_DeepQuote: Final = CC_VEND | 0x16
+CC_ParentSignEK: Final = CC_VEND | 0x7C
 TPM_CC_FIRST: Final = 0x11F
 TPM_CC_LAST: Final = 0x1AA
 
