@@ -329,12 +329,13 @@ class System:
 
     def add_guest(self, name: str, seed: bytes | None = None, *, tpm: str = "2.0",
                   powered: bool = True, resume: bool = False, bare: bool = False,
-                  label: str = "") -> Device:
+                  label: str = "", hwinitpcr: bytes = bytes(3), boot_hash: bool = False) -> Device:
         """Return the device of the vTPM *name*, connected, and with power unless *powered* is false.
 
         *tpm* is its family; with *resume* it goes on from where it was suspended.  A vTPM that the state
         directory does not have yet is manufactured, from *seed* if given, and as `Guest` says if *bare*.
         Its *label* tells the manager what it runs.
+        *hwinitpcr* and *boot_hash* say what its PCRs begin with (`cusetpm.parent`).
         """
         kind = family(tpm)
         uuid, path = self.state.guest(name)
@@ -346,7 +347,8 @@ class System:
                         uuid=str(uuid), host=self._host)
         try:
             guest = Guest(kind, uuid, path, inner.front, os.urandom, self._now, seed, self._primes.take,
-                          powered=powered, resume=resume, bare=bare, trouble=trouble)
+                          powered=powered, resume=resume, bare=bare, trouble=trouble, chip=self.settings.chip,
+                          hwinitpcr=hwinitpcr, boot_hash=boot_hash)
         except BaseException as error:
             inner.close()
             endpoint.close()

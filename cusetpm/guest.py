@@ -15,8 +15,10 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
+from typing import Final
 from uuid import UUID
 
+from cusetpm.parent import Parent
 from cusetpm.records import truth
 from cusetpm.suspended import Suspended
 from cusetpm.transport import Cancelled, Transport
@@ -29,6 +31,9 @@ from manager import protocol
 
 log = logging.getLogger(__name__)
 
+_FORWARDED: Final = {b"\x01\xc2": b"\x01\xc2", b"\x01\xc1": b"\x00\xc1"}
+"""What tags of commands that are not for the vTPM become: VTPM_TAG_REQ2, and VTPM_TAG_REQ for the chip."""
+
 
 class Guest:
     """The vTPM with *uuid*, a `Transport`; a new one is manufactured where the manager knows none.
@@ -40,7 +45,8 @@ class Guest:
     *entropy*, *now* and *primes* are those of `Engine`; a *seed* is what a new vTPM is made from, or one that
     is there was made from.  It has power from the start unless *powered* is false; with *resume* it goes on
     from where it was suspended.  A new TPM 1.2 that is *bare* has no endorsement key, and NV storage that is
-    not locked.  *trouble* hears why state could not be saved.  Raises StateError, one line for people, when
+    not locked.  *trouble* hears why state could not be saved; *chip*, *hwinitpcr* and *boot_hash*
+    are those of `Parent`.  Raises StateError, one line for people, when
     state, manager and seed do not agree; nothing is changed then.
     """
 
@@ -48,12 +54,14 @@ class Guest:
                  entropy: Callable[[int], bytes], now: Callable[[], int], seed: bytes | None = None,
                  primes: Callable[[int, int], tuple[int, int] | None] | None = None, *,
                  powered: bool = True, resume: bool = False, bare: bool = False,
-                 trouble: Trouble | None = None) -> None:
+                 trouble: Trouble | None = None, chip: str = "2.0", hwinitpcr: bytes = bytes(3),
+                 boot_hash: bool = False) -> None:
         self.uuid = uuid
         self._trouble = trouble or Trouble(f"vTPM {uuid}: its state cannot be saved", [])
         self.saves = 0  # records that the manager has made the truth
         self.engine: Engine | None = None  # while there is power
         self._manager = manager
+        self._parent = Parent(manager, uuid, family, chip, hwinitpcr, boot_hash)
         self._family = family
         self._make: Callable[..., Engine] = partial(
             family.make, entropy, now, seed=seed, primes=primes, **(family.bare if bare else {}))
@@ -72,7 +80,7 @@ class Guest:
             if powered:
                 try:
                     self.engine = self._resumed() if resume else None
-                    self.engine = self.engine or self._make(self._durable)
+                    self.engine = self._connected(self.engine or self._make(self._durable))
                 except StateError as error:
                     raise StateError(f"{path}: {error}") from error
                 if seed is not None and not self.engine.made_from(seed):
@@ -129,7 +137,13 @@ class Guest:
                     raise
             if not keep_suspended:
                 self._suspended.remove()
-            self.engine = engine
+            self.engine = self._connected(engine)
+
+    def _connected(self, engine: Engine) -> Engine:
+        """Return *engine*, which has got power, as a TPM below which there are manager and chip."""
+        engine.attach(self._parent.quote)
+        engine.begin_with(self._parent.initial_pcrs())
+        return engine
 
     def _resumed(self) -> Engine | None:
         """Return the engine as it was suspended; None if it was not, or was used since."""
@@ -149,7 +163,12 @@ class Guest:
 
         When it cannot be made durable the answer is TPM_RC_NV_UNAVAILABLE (TPM 1.2: TPM_FAIL), and the last
         durable state is that of the vTPM again.  Without power it is TPM_RC_FAILURE (TPM_FAIL).
+
+        A command with a tag of the manager's goes to it, as in Xen (stubdom/vtpm/vtpm.c: check_passthru):
+        VTPM_TAG_REQ2 is for the manager itself, VTPM_TAG_REQ for the chip.
         """
+        if command[:1] == b"\1" and command[:2] in _FORWARDED:
+            return self._manager.execute(_FORWARDED[bytes(command[:2])] + command[2:])
         with self._lock:
             engine = self.engine
             if engine is None:

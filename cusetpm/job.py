@@ -32,14 +32,17 @@ _MANAGED_SOCKET = "tpmrm0.sock"
 
 def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Path | None,
         seed: bytes | None, tpm: str = "2.0", chip: str | None = None, private_dev: bool = True,
-        tcsd: bool = False, bare: bool = False) -> int:
+        tcsd: bool = False, bare: bool = False, hwinitpcr: bytes = bytes(3),
+        boot_hash: bool = False, label: str = "") -> int:
     """Return the exit status of *command*, which had a TPM while it ran; nothing of it is left behind.
 
     *front_end* is "auto", "cuse", "fuse", "socket" or "vtpmx"; *startup* "clear", "state" or "none"; *tpm*
     the family, "2.0" or "1.2", and *chip* that of the chip that guards its state; *tcsd* says that a TPM 1.2
-    gets a tcsd, *bare* that a new one is as `Guest` says.  With *private_dev*, COMMAND finds the devices as
-    /dev/tpm0 and /dev/tpmrm0 where the system allows it.  Raises CannotExecute, StateError and ProtocolError,
-    one line for people, when there can be no TPM, and OSError for everything else that the system refuses.
+    gets a tcsd, *bare* that a new one is as `Guest` says, *hwinitpcr* and *boot_hash* what its PCRs begin
+    with (`cusetpm.parent`), and *label* tells the manager what it runs.  With *private_dev*, COMMAND finds
+    the devices as /dev/tpm0 and /dev/tpmrm0 where the system allows it.  Raises CannotExecute, StateError
+    and ProtocolError, one line for people, when there can be no TPM, and OSError for everything else that the
+    system refuses.
     """
     # The main thread alone takes these, one at a time, so that teardown is never interrupted half-way.
     signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
@@ -49,7 +52,8 @@ def run(command: tuple[str, ...], *, front_end: str, startup: str, state_dir: Pa
         home = stack.enter_context(RunDirectory(f"{_SOCKET}{CTRL}"))
         system = System(state_dir or home.path / "state", scratch=home.path, chip=chip)
         stack.callback(system.close)
-        device = system.add_guest("tpm0", seed, tpm=tpm, bare=bare)
+        device = system.add_guest("tpm0", seed, tpm=tpm, bare=bare, label=label, hwinitpcr=hwinitpcr,
+                                  boot_hash=boot_hash)
         if startup != "none":
             _start_up(device, startup)
         control = Control(device)

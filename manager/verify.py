@@ -14,9 +14,11 @@ from hwtpm.crypto import ids
 from hwtpm.crypto.errors import CryptoError
 from hwtpm.crypto.rsa import RsaPublic
 from hwtpm.errors import TpmError
+from hwtpm.tpm2.types import parent as parent20
 from hwtpm.tpm2.types.constants import TPM_ALG_SHA256
 from hwtpm.tpm2.types.objects import TPMT_PUBLIC
 from hwtpm.tpm2.types.structures import TPMS_ATTEST, TPMS_CREATION_INFO, TPMS_QUOTE_INFO
+from hwtpm.tpm12.types import parent as parent12
 from hwtpm.tpm12.types.constants import (
     TPM_ALG_RSA,
     TPM_ES_NONE,
@@ -25,6 +27,7 @@ from hwtpm.tpm12.types.constants import (
 from hwtpm.tpm12.types.identity import TPM_IDENTITY_CONTENTS
 from hwtpm.tpm12.types.key import TPM_KEY_PARMS, TPM_PUBKEY, TPM_RSA_KEY_PARMS
 from hwtpm.tpm12.types.ordinals import TPM_ORD_MakeIdentity
+from hwtpm.tpm12.types.pcr import TPM_PCR_INFO_SHORT
 from hwtpm.tpm12.types.signed import TPM_QUOTE_INFO
 from hwtpm.wire import decode, encode
 from manager.cfglist import pcr_policy, platform_hash, selected, selection
@@ -155,6 +158,32 @@ def verify_recovery(family: str, aik: bytes, nonce: bytes, pcrs: bytes, response
     """
     extern = group_extern(family, meaning, RECOVERS, nonce, response.dhkx_1)
     return _platform(family, aik, pcrs, extern, response.signature, response.rest, platforms)
+
+
+def guest_pcrs(family: str, nonce: bytes, quoted: bytes, values: bytes, extern: bytes) -> dict[int, bytes]:
+    """Return the values of a guest's PCRs that a deep quote vouches for, by number.
+
+    *extern* is what GET_QUOTE signed for the guest's TPM of *family*; *quoted* is a TPM_PCR_INFO_SHORT or a
+    TPMS_QUOTE_INFO, of one selection of the SHA-256 bank, and *values* are the PCRs in it.  Raises TpmError
+    if they are malformed.
+    """
+    if family == "1.2":
+        info = decode(TPM_PCR_INFO_SHORT, quoted)
+        signed, bits = parent12.deep_quote_digest(nonce, info), selection(info.pcr_selection.pcr_select)
+        expected = info.digest_at_release
+        found = platform_hash("1.2", bits, values) if any(bits) else bytes(20)
+    else:
+        quote = decode(TPMS_QUOTE_INFO, quoted)
+        if [s.hash for s in quote.pcr_select] != [TPM_ALG_SHA256]:
+            raise NotProven("the guest's PCRs are not those of one bank")
+        signed, bits = parent20.deep_quote_digest(nonce, quote), selection(quote.pcr_select[0].pcr_select)
+        expected, found = quote.pcr_digest, digest("2.0", values)
+    if not compare_digest(signed, extern):
+        raise NotProven("the chip signed something else than this guest's PCRs and this nonce")
+    numbers, size = selected(bits), digest_size(family)
+    if not compare_digest(expected, found) or len(values) != len(numbers) * size:
+        raise NotProven("the values of the guest's PCRs are not those that were quoted")
+    return {number: values[at * size : (at + 1) * size] for at, number in enumerate(numbers)}
 
 
 def verify_binding(family: str, request: GroupNew, response: GroupNewResponse) -> list[str]:

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
-_VERBS = ("run", "manager", "saa", "swtpm", "ima", "eventlog", "doctor")
+_VERBS = ("run", "manager", "saa", "deepquote", "swtpm", "ima", "eventlog", "doctor")
 
 FAILURE = 125  # cusetpm itself failed, as with env(1) and timeout(1); COMMAND's own statuses are below
 NOT_EXECUTABLE = 126

@@ -11,11 +11,16 @@ from hwtpm.errors import StateError
 if TYPE_CHECKING:
     from manager.quote import Meaning
 
-KINDS = ("quote", "group-quote", "binding", "registration", "recovery")
+FLAGS = {"uuid": 1, "measurements": 2, "group": 4, "key": 8}
+"""VTPM_QUOTE_FLAGS_ by the names that the command line has for them."""
 
 
 class Evidence(NamedTuple):
-    """What was asked and answered, in octets, and by what kind of manager.  It is not secret."""
+    """What was asked and answered, in octets, and by what kind of manager.  It is not secret.
+
+    *kind* is quote, group-quote, deep-quote, binding, registration or recovery.  A deep quote has beside that
+    what it says of the *guest*: family, nonce, the structure quoted, and the values of its PCRs.
+    """
 
     kind: str
     chip: str
@@ -23,6 +28,7 @@ class Evidence(NamedTuple):
     extern_data: str
     request: str
     response: str
+    guest: dict[str, str] | None = None
 
     @classmethod
     def of(cls, shown: dict[str, Any], kind: str, request: Any, response: Any) -> Evidence:
@@ -69,7 +75,10 @@ class Evidence(NamedTuple):
 
     def json(self) -> str:
         """Return the content of a file of evidence."""
-        return json.dumps(self._asdict(), indent=1) + "\n"
+        found = self._asdict()
+        if self.guest is None:
+            del found["guest"]
+        return json.dumps(found, indent=1) + "\n"
 
     def write(self, path: Path) -> None:
         """The file *path* has the evidence."""

@@ -27,8 +27,15 @@ if TYPE_CHECKING:
 class Choice:
     """What was said before the verb."""
 
-    state_dir: Path
+    given: Path | None
     as_json: bool
+
+    @property
+    def state_dir(self) -> Path:
+        """The state directory, which has to be given."""
+        if self.given is None:
+            raise click.UsageError("which state directory? cusetpm manager --state-dir DIR ...")
+        return self.given
 
     @contextmanager
     def administration(self, **start: Any) -> Iterator[Administration]:

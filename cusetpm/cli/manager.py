@@ -22,12 +22,12 @@ _HASH = re.compile(r"[0-9a-fA-F]{40}")
 
 
 @click.group("manager", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--state-dir", required=True, metavar="DIR", envvar="CUSETPM_STATE_DIR",
+@click.option("--state-dir", metavar="DIR", envvar="CUSETPM_STATE_DIR",
               type=click.Path(file_okay=False, path_type=Path), help="The state directory.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("-v", "--verbose", is_flag=True, help="Say on standard error what is done and why.")
 @click.pass_context
-def command(ctx: click.Context, state_dir: Path, as_json: bool, verbose: bool) -> None:
+def command(ctx: click.Context, state_dir: Path | None, as_json: bool, verbose: bool) -> None:
     """The vTPM manager of a state directory: its vTPMs, their groups, and the chip that guards them."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="cusetpm: %(message)s")
     if not verbose:

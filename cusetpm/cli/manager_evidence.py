@@ -8,14 +8,14 @@ from uuid import UUID
 
 import click
 
-from cusetpm.cli.evidence import Evidence, read_key
+from cusetpm.cli.evidence import FLAGS, Evidence, read_key
 from cusetpm.cli.failure import Disagreement
 from cusetpm.cli.hexadecimal import Hex
 from cusetpm.cli.managed import Choice, ask, failures
 from cusetpm.settings import pcr_bits
+from hwtpm.errors import StateError
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_FLAGS = {"uuid": 1, "measurements": 2, "group": 4, "key": 8}  # VTPM_QUOTE_FLAGS_
 
 
 @click.command("quote")
@@ -24,7 +24,7 @@ _FLAGS = {"uuid": 1, "measurements": 2, "group": 4, "key": 8}  # VTPM_QUOTE_FLAG
 @click.option("--nonce", required=True, type=Hex("nonce"), metavar="HEX",
               help="20 octets of who wants the quote, so that it cannot be an old one.")
 @click.option("--pcrs", default="0-7,20-23", show_default=True, metavar="PCRS", help="The PCRs to quote.")
-@click.option("--with", "flags", multiple=True, type=click.Choice(list(_FLAGS)),
+@click.option("--with", "flags", multiple=True, type=click.Choice(list(FLAGS)),
               help="Also sign hashes of the vTPM's UUID, its kernel, its group's list, its SAA's key.")
 @click.option("--label", default="", help="What a vTPM runs that is started for this quote only.")
 @click.option("--evidence", required=True, type=_FILE, metavar="FILE", help="Write the quote there.")
@@ -44,7 +44,7 @@ def quote(choice: Choice, vtpm: str | None, index: int | None, nonce: bytes, pcr
 
         shown = manager.ask("show")
         if vtpm is not None:
-            request: Any = GetQuote(nonce, bits, sum(_FLAGS[flag] for flag in flags))
+            request: Any = GetQuote(nonce, bits, sum(FLAGS[flag] for flag in flags))
             response = decode(GetQuoteResponse, bytes.fromhex(
                 manager.ask("quote", name=vtpm, request=encode(request).hex(), label=label)))
             Evidence.of(shown, "quote", request, response).write(evidence)
@@ -70,17 +70,21 @@ def verify_quote(path: Path, aik: Path, nonce: bytes | None, saa: Path | None, c
     Whatever is given is compared; what is not given is shown.  Status 1 means that the quote does not verify.
     """
     with failures():
-        evidence = Evidence.read(path, "quote", "group-quote")
+        evidence = Evidence.read(path, "quote", "group-quote", "deep-quote")
         modulus = read_key(aik)
         from manager import requests, verify
 
         known = verify.Known(
             group.bytes if group else None, read_key(saa) if saa else None,
             cfg_list.read_bytes() if cfg_list else None, vtpm.bytes if vtpm else None, kernel)
-        of_vtpm = evidence.kind == "quote"
+        of_vtpm = evidence.kind != "group-quote"
         request, response = evidence.messages(requests.GetQuote if of_vtpm else requests.GroupQuote,
                                               requests.GetQuoteResponse)
     asked = request.extern_data if of_vtpm else request.nonce
+    guest: list[str] = []
+    if evidence.kind == "deep-quote":
+        with failures():
+            asked, guest = _guest(evidence, request.extern_data)
     if nonce is not None and asked != nonce:
         raise Disagreement(f"{path}: the quote is for another nonce, {asked.hex()}")
     check = verify.verify_quote if of_vtpm else verify.verify_group_quote
@@ -88,9 +92,28 @@ def verify_quote(path: Path, aik: Path, nonce: bytes | None, saa: Path | None, c
         proof = check(evidence.chip, modulus, request, response, known, evidence.meaning)
     except verify.NotProven as error:
         raise Disagreement(f"{path}: {error}") from None
-    for said in proof.says:
+    for said in (*proof.says, *guest):
         click.echo(said)
     if nonce is None:
         click.echo(f"the nonce is {asked.hex()}: if it is not one of yours, this can be an old quote")
     for number, value in proof.pcrs.items():
         click.echo(f"PCR {number}: {value.hex()}")
+
+
+def _guest(evidence: Evidence, extern: bytes) -> tuple[bytes, list[str]]:
+    """Return the nonce of a deep quote, and lines that say what *extern*, which the chip signed, vouches for.
+
+    Disagreement if the evidence says something else of the guest's PCRs than the chip signed.
+    """
+    from hwtpm.errors import TpmError
+    from manager.verify import NotProven, guest_pcrs
+
+    given = evidence.guest or {}
+    try:
+        nonce, quoted, values = (bytes.fromhex(given[name]) for name in ("nonce", "quoted", "values"))
+        pcrs = guest_pcrs(given["family"], nonce, quoted, values, extern)
+    except (KeyError, ValueError, TpmError):
+        raise StateError("the evidence is damaged") from None
+    except NotProven as error:
+        raise Disagreement(str(error)) from None
+    return nonce, [f"the guest's PCR {number}: {value.hex()}" for number, value in pcrs.items()]

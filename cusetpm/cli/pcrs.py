@@ -95,6 +95,27 @@ def failures(subject: str) -> Iterator[None]:
 
 
 @contextmanager
+def raw(source: Source) -> Iterator[tuple[Callable[[bytes], bytes], str]]:
+    """Give what executes commands of the TPM that the options or the environment name, and its family."""
+    from os import urandom
+
+    from cusetpm.measure.tpm import Tpm12, connect
+    from cusetpm.tpmfile import TpmFile
+    from hwtpm.errors import ProtocolError, TpmError
+    from hwtpm.family import family
+
+    path, kind = _tpm(source), "2.0"
+    try:
+        with os_failures(), TpmFile(path) as file:
+            kind = "1.2" if isinstance(connect(file.execute, urandom), Tpm12) else "2.0"
+            yield file.execute, kind
+    except TpmError as error:
+        raise Failure(f"{path}: the TPM answers {family(kind).rc_name(error.rc)}") from error
+    except ProtocolError as error:
+        raise Failure(f"{path}: {error}") from error
+
+
+@contextmanager
 def connected(source: Source) -> Iterator[Tpm]:
     """Give the TPM that the options or the environment name."""
     from os import urandom

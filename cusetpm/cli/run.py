@@ -13,6 +13,7 @@ from cusetpm.cli.failure import Failure, NotExecutable, NotFound
 from cusetpm.cli.hexadecimal import Hex
 from cusetpm.cli.logs import OneLine
 from cusetpm.command import CannotExecute
+from cusetpm.settings import pcr_bits
 from cusetpm.trouble import line
 from hwtpm.errors import MissingPrimitive, ProtocolError, StateError
 
@@ -25,6 +26,20 @@ class _Directory(click.Path):
         if not os.fspath(value):
             self.fail("an empty path", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Pcrs(click.ParamType[bytes]):
+    """A list of PCRs, as a bit map."""
+
+    name = "pcrs"
+
+    def convert(self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
+        if isinstance(value, bytes):
+            return value
+        try:
+            return pcr_bits(value)
+        except StateError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -50,13 +65,20 @@ class _Directory(click.Path):
                    "where sudo and other programs that change the user do not work.")
 @click.option("--endorsement-key/--no-endorsement-key", default=True, show_default=True,
               help="A new TPM 1.2 comes with an endorsement key, and NV storage that is locked.")
+@click.option("--hwinitpcr", type=Pcrs(), default="none", show_default=True, metavar="PCRS",
+              help="PCRs that begin with the values they have in the hardware TPM: all, none, or a list such "
+                   "as 5,12-16.")
+@click.option("--label", default="",
+              help="Tells the vTPM manager what COMMAND is: a group may allow certain labels only.")
+@click.option("--boot-hash", is_flag=True,
+              help="PCR 0 begins with the hash that the vTPM manager has for this TPM's guest.")
 @click.option("--tcsd", is_flag=True,
               help="Start trousers' tcsd for this TPM 1.2, which its tools talk to.")
 @click.option("-v", "--verbose", is_flag=True, help="Say on standard error what is done and why.")
 @click.argument("command", metavar="COMMAND [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(tpm: str, chip: str | None, front_end: str, startup: str, state_dir: Path | None,
-            seed: bytes | None, private_dev: bool, endorsement_key: bool, tcsd: bool, verbose: bool,
-            command: tuple[str, ...]) -> int:
+            seed: bytes | None, private_dev: bool, endorsement_key: bool, hwinitpcr: bytes, boot_hash: bool,
+            label: str, tcsd: bool, verbose: bool, command: tuple[str, ...]) -> int:
     """Run COMMAND with a TPM of its own; the exit status is COMMAND's.
 
     COMMAND finds the TPM through CUSETPM_DEVICE (a device file) and CUSETPM_SOCKET (a unix socket with raw
@@ -80,7 +102,8 @@ def command(tpm: str, chip: str | None, front_end: str, startup: str, state_dir:
     try:
         return job.run(command, front_end=front_end, startup=startup, state_dir=state_dir, seed=seed,
                        tpm=tpm, chip=chip, private_dev=private_dev, tcsd=tcsd,
-                       bare=not endorsement_key)
+                       bare=not endorsement_key, hwinitpcr=hwinitpcr, boot_hash=boot_hash,
+                       label=label)
     except CannotExecute as error:
         raise NotExecutable(str(error)) from error
     except (StateError, ProtocolError, MissingPrimitive) as error:
