@@ -105,7 +105,7 @@ class Book:
     def group_keys(self, number: int) -> GroupKeys:
         """Return the keys of the group *number*."""
         keys = self._opened.get(number)
-        if keys is not None:
+        if keys is not None and number in self.rows.groups:
             return keys
         if number in self._closed:
             raise self._closed[number]

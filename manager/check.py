@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from hwtpm.crypto.errors import AuthenticationFailed
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from manager.book import Book, differs, opened, problems
-from manager.ledger import present_keys, unsealed
 from manager.model import ROOT, Identity, Rows, SealedKey, place_name, seal_place
+from manager.opening import present_keys, unsealed
 from manager.sealing import Conversation, OtherConfiguration, SealingChip
 from manager.store import Store
 

@@ -19,30 +19,12 @@ from manager import migration
 from manager.book import Book, believed, nonce
 from manager.change import Change
 from manager.keys import KEY_SIZE, GroupKeys, RootKeys
-from manager.model import (
-    ADMIN,
-    ROOT,
-    Changes,
-    Group,
-    Identity,
-    Mark,
-    Rows,
-    SealedKey,
-    Vtpm,
-    pcr_list,
-)
-from manager.sealing import Conversation, OtherConfiguration, SealingChip
+from manager.model import ADMIN, ROOT, Changes, Group, Identity, Mark, Rows, SealedKey, Vtpm
+from manager.opening import RootClosed, not_ours, present_keys, unsealed, unsealed_root
+from manager.sealing import Conversation, SealingChip
 from manager.store import Store, copied
 
 log = logging.getLogger(__name__)
-
-
-class RootClosed(StateError):
-    """The chip does not unseal the root key in this configuration of the machine; *pcrs* is a bit map."""
-
-    def __init__(self, message: str, pcrs: bytes) -> None:
-        super().__init__(message)
-        self.pcrs = pcrs
 
 
 class Ledger:
@@ -174,7 +156,7 @@ class Ledger:
             if identity is None:
                 raise StateError("damaged: it has a root key and no identity")
             self._identity = identity
-            self.root = RootKeys(self._recovered or _unsealed_root(chip, seals), b"", identity)
+            self.root = RootKeys(self._recovered or unsealed_root(chip, seals), b"", identity)
             if store.old:
                 self._old = True
                 self._migrate(store, seals[0])
@@ -231,13 +213,15 @@ class Ledger:
     def _reconcile(self, chip: Conversation, store: Store) -> None:
         """*store* has been read and believed, and its epoch is the chip's count."""
         mark, rows = store.read()
+        # A change that failed may have been to give it a mask.
+        self._identity = store.identity() or self._identity
         self._epoch, count = mark.epoch, chip.counter(self._identity.counter, self.root.counter_auth)
         book = self._replaced(chip, count, mark, rows)
         if book is None:
             try:
                 book = believed(self._present_keys(chip), mark, rows, self._unseal, self._rolled_back)
             except AuthenticationFailed:
-                raise StateError(_not_ours(mark.epoch, count)) from None
+                raise StateError(not_ours(mark.epoch, count)) from None
         self.book, self.root = book, book.keys
         self._agree(count)
         self._in_doubt = False
@@ -363,53 +347,3 @@ class Ledger:
 
     def _mark(self) -> Mark:
         return self.root.mark(self._epoch, self.book.digest, nonce(self._entropy))
-
-
-def present_keys(chip: SealingChip, talk: Conversation, root: bytes, identity: Identity) -> RootKeys:
-    """Return the keys of the store *identity*, whose sealed key is *root*, under the mask of *chip* now.
-
-    A store that was one of format 1 has none until a first key is destroyed.  StateError, one line for
-    people, if the chip has lost it.
-    """
-    keys = RootKeys(root, b"", identity)
-    if not identity.mask:
-        return keys
-    try:
-        return RootKeys(root, talk.read_area(identity.mask, 0, keys.mask_auth, KEY_SIZE), identity)
-    except TpmError:
-        if chip.has_area(identity.mask):
-            raise
-        raise StateError(f"the chip has no key mask at NV index 0x{identity.mask:08x}; put the chip's NV "
-                         f"back that belongs to this store") from None
-
-
-def _not_ours(epoch: int, count: int) -> str:
-    """Return what to say of a store whose mark does not belong to the root key under the chip's mask."""
-    if epoch < count:
-        return (f"an old copy of the store was put back, from save {epoch} of {count}, and the key that "
-                f"opens it has been destroyed since, so it cannot be accepted; put the newest copy back")
-    return ("damaged, or an old copy of the chip's NV was put back: its mark cannot be decrypted; put the "
-            "newest copies back")
-
-
-def unsealed(chip: Conversation, seals: Sequence[SealedKey]) -> bytes:
-    """Return the key that is sealed to one or more configurations, in the one that the machine is in.
-
-    OtherConfiguration, with all PCRs that are meant, if it is in none of them.
-    """
-    pcrs = 0
-    for sealed in seals:
-        try:
-            return chip.unseal(sealed)
-        except OtherConfiguration as error:
-            pcrs |= int.from_bytes(error.pcrs, "little")
-    raise OtherConfiguration(pcrs.to_bytes(max(len(sealed.pcrs) for sealed in seals), "little"))
-
-
-def _unsealed_root(chip: Conversation, seals: Sequence[SealedKey]) -> bytes:
-    try:
-        return unsealed(chip, seals)
-    except OtherConfiguration as error:
-        raise RootClosed(f"the chip does not unseal the root key: its PCRs ({pcr_list(error.pcrs)}) have "
-                         f"changed; start the machine as it was when the store was made, or have the SAA of "
-                         f"the first group recover it", error.pcrs) from None

@@ -22,6 +22,8 @@ from hwtpm.wire import encode
 from manager.book import Closed, Moved, NoGroup, NoVtpm
 from manager.manager import Manager
 from manager.model import ADMIN, DEFAULT_PCRS, MOVED, Group, Platform, Vtpm
+from manager.opening import unsealed
+from manager.sealing import OtherConfiguration
 from tests.manager.chips import BrokenChip, OwnChip, OwnChip12, SwtpmChip, SwtpmChip12, TestChip, TestChip12
 from tests.manager.stores import A, B, kept, manager
 
@@ -165,6 +167,38 @@ def test_what_is_not_there_is_said(path: Path, own: OwnChip) -> None:
             change.put_vtpm(B, Vtpm(), one)
             change.remove_group(one)
             assert change.find(B) is None
+
+
+def test_a_group_that_was_removed_has_no_key_and_its_number_can_have_another(
+        path: Path, own: OwnChip) -> None:
+    with closing(manager(path, own)) as opened:
+        with opened.change() as change:
+            one = change.new_group(group(1))
+        secret = opened.secret(one)
+        with opened.change() as change:
+            change.remove_group(one)
+        for ask in opened.secret, opened.closed:
+            with pytest.raises(NoGroup):
+                ask(one)
+        with opened.change() as change:
+            assert change.new_group(group(2)) == one
+            change.put_vtpm(A, Vtpm(0, b"a" * 64), one)
+        assert opened.secret(one) != secret
+    assert kept(path, own, A) == [b"a" * 64]
+
+
+def test_a_damaged_sealed_key_is_no_harm_if_another_opens(path: Path, own: OwnChip) -> None:
+    with closing(manager(path, own)) as opened, own.sealing.conversation(None) as talk:
+        here = talk.platform(DEFAULT_PCRS)
+        secret = os.urandom(32)
+        good = talk.seal(secret, here)
+        bad, elsewhere = good._replace(private=b""), talk.seal(secret, Platform(DEFAULT_PCRS, bytes(32)))
+        assert unsealed(talk, [bad, elsewhere, good]) == secret
+        with pytest.raises(StateError, match="damaged"):
+            unsealed(talk, [bad, elsewhere])
+        with pytest.raises(OtherConfiguration):
+            unsealed(talk, [elsewhere])
+        assert opened.groups() == [0]
 
 
 def test_a_moved_vtpm_is_not_used(path: Path, own: OwnChip) -> None:

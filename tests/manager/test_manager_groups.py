@@ -28,7 +28,7 @@ from hwtpm.tpm12.types.codes import (
 from manager import requests as r
 from manager.cfglist import read_cfg_list
 from manager.closed import ClosedManager
-from manager.ledger import RootClosed
+from manager.opening import RootClosed
 from manager.quote import MEANING_XEN, Meaning
 from manager.verify import (
     Known,

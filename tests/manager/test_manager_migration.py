@@ -140,6 +140,20 @@ def test_its_chip_gets_a_key_mask_when_the_first_key_is_destroyed(state: Path, w
         assert len(system.manager._ledger.root.mask) == 32
 
 
+def test_a_first_removal_that_the_store_cannot_take_is_done_later(state: Path, which: str) -> None:
+    with closing(System(state, chip=FAMILY[which])) as system:
+        system.add_guest("tpm0").accept()
+        gone = system.manager.vtpms(0)[0]
+        system.manager._ledger.store._db.execute("PRAGMA query_only = ON")
+        with pytest.raises(StateError, match="readonly"), system.manager.change() as change:
+            change.remove_vtpm(gone)
+        system.manager._ledger.store._db.execute("PRAGMA query_only = OFF")
+        assert system.manager.find(gone) == 0
+        with system.manager.change() as change:
+            change.remove_vtpm(gone)
+        assert system.manager.find(gone) is None
+
+
 @pytest.mark.parametrize("executed", [False, True], ids=["before", "after"])
 def test_its_first_removal_cut_short_at_any_command_is_whole_or_not_there(
         tmp_path: Path, executed: bool) -> None:
