@@ -21,7 +21,7 @@ from pathlib import Path
 
 GET_RANDOM = bytes.fromhex("80010000000c0000017b0008")
 SUCCESS = bytes.fromhex("8001000000140000000000080000")[:10]
-GIVE_UP_S = 200
+GIVE_UP_S = 500
 NAMES = ("tpm0", "tpmrm0")
 IN_ATTRIB, IN_MOVED_TO, IN_CREATE = 0x4, 0x80, 0x100
 
