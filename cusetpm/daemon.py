@@ -34,6 +34,7 @@ from cusetpm.trouble import Trouble
 from hwtpm.client import Client
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.family import Family, family, response_code
+from manager.ledger import RootClosed
 from manager.manager import Manager
 from manager.patience import Patient
 from manager.protocol import Endpoint
@@ -273,7 +274,8 @@ class System:
     when the directory cannot be used, and OSError from the file system.
 
     With *accept_rollback* the manager takes old copies, as `Manager` says; *restoring* is for who puts back a
-    backup.
+    backup.  With *recovering*, a machine in a configuration that does not open the store has a manager that
+    can only be recovered.
 
     A start works in memory until a device is accepted (docs/adr/0008-a-start-that-is-refused.md), but for
     what it asks of a chip outside.  Only a
@@ -283,7 +285,8 @@ class System:
 
     def __init__(self, path: Path, now: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000, *,
                  scratch: Path | None = None, chip: str | None = None, key: bytes = b"",
-                 accept_rollback: bool = False, restoring: bool = False) -> None:
+                 accept_rollback: bool = False, restoring: bool = False,
+                 recovering: bool = False) -> None:
         self._now = now
         self._host = Host()
         self._devices: list[Device] = []
@@ -303,9 +306,18 @@ class System:
             self.chip = open_chip(settings, self.state.chip, now, self._primes.take, key)
             stack.callback(self.chip.close)
             sealing = _sealing(settings, self.chip)
-            self.manager = Manager(self.state.manager, sealing, os.urandom, pcr_bits(settings.pcrs), now=now,
-                                   interval=COUNT_INTERVAL_MS, held=True, scratch=scratch,
-                                   auto_create=settings.auto_create, accept_rollback=accept_rollback)
+            self.manager: Manager
+            try:
+                self.manager = Manager(
+                    self.state.manager, sealing, os.urandom, pcr_bits(settings.pcrs), now=now,
+                    interval=COUNT_INTERVAL_MS, held=True, scratch=scratch, auto_create=settings.auto_create,
+                    accept_rollback=accept_rollback)
+            except RootClosed as error:
+                if not recovering:
+                    raise
+                from manager.closed import ClosedManager
+
+                self.manager = ClosedManager(self.state.manager, sealing, os.urandom, error.pcrs, scratch)
             self.service = Service(
                 self.manager, sealing, lambda: _attesting(settings, self.chip), os.urandom,
                 meaning=lambda: _meaning(settings), guests_administrate=settings.administrator == "first")

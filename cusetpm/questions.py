@@ -43,6 +43,13 @@ def show(system: System) -> dict[str, Any]:
     }
 
 
+def meaning(system: System) -> dict[str, str]:
+    """Return what a verifier has to know of the manager, whether its store is open or not."""
+    settings = system.settings
+    return {"chip": f"TPM {settings.chip}", "quote_pcrs": settings.quote_pcrs,
+            "extern_data": settings.extern_data}
+
+
 def groups(system: System) -> list[dict[str, Any]]:
     """Return all groups."""
     return [group(system, index) for index in range(len(system.manager.groups()))]
@@ -157,8 +164,8 @@ def backup(system: System, target: str) -> int:
 
 QUESTIONS: Final[dict[str, Callable[..., Any]]] = {
     question.__name__: question
-    for question in (show, groups, group, platform, vtpms, vtpm, new, edit, delete, quote, export, receive,
-                     check, backup)}
+    for question in (show, meaning, groups, group, platform, vtpms, vtpm, new, edit, delete, quote, export,
+                     receive, check, backup)}
 
 
 def _vtpm(system: System, uuid: UUID, index: int, names: dict[UUID, str]) -> dict[str, Any]:

@@ -61,9 +61,6 @@ class AttestingConversation(Conversation, Protocol):
     def endorsement_key(self) -> bytes:
         """Return the endorsement key's public part: a TPM_PUBKEY, or a TPMT_PUBLIC."""
 
-    def boot(self) -> bytes:
-        """Return what is another value after each reset of the chip, at most 20 octets."""
-
     def read_pcrs(self, pcrs: bytes) -> bytes:
         """Return the values of the PCRs."""
 

@@ -124,10 +124,8 @@ class Groups:
             group = change.group(ROOT)
             provisions = not group.saa
             if not provisions:
-                group = Group(_uuid(self._entropy))
-            elif not self._manager.new:
-                boot = b""  # Its key is older than that.
-            group.saa, group.aik, group.aik_auth, group.recovery = saa, made.aik.blob, auth, boot
+                group = Group(_uuid(self._entropy), recovery=boot)
+            group.saa, group.aik, group.aik_auth = saa, made.aik.blob, auth
             if provisions:
                 change.put_group(ROOT, group)
             else:

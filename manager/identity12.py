@@ -11,7 +11,6 @@ from hwtpm.tpm12.requests.identity import ActivateIdentity, MakeIdentity
 from hwtpm.tpm12.requests.integrity import Extend, PcrRead, PCRReset
 from hwtpm.tpm12.requests.integrity import Quote as QuotePcrs
 from hwtpm.tpm12.requests.storage import LoadKey2
-from hwtpm.tpm12.requests.ticks import GetTicks
 from hwtpm.tpm12.types.constants import (
     TPM_ALG_RSA,
     TPM_AUTH_ALWAYS,
@@ -63,10 +62,6 @@ class Attester12(Conversation12):
         """Return the TPM_PUBKEY, which a TPM with an owner shows its owner only."""
         session = once(self._inside.oiap(self._secrets.owner))
         return encode(self._inside.run(OwnerReadInternalPub(TPM_KH_EK), session).public_portion)
-
-    def boot(self) -> bytes:
-        """Return the nonce of the tick session, which begins with power (Part 1, 20)."""
-        return self._inside.run(GetTicks()).current_time.tick_nonce
 
     def read_pcrs(self, pcrs: bytes) -> bytes:
         """Return the values of the PCRs."""

@@ -16,7 +16,6 @@ from hwtpm.crypto import hashes
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.tpm2.requests.attestation import CertifyCreation
 from hwtpm.tpm2.requests.attestation import Quote as QuotePcrs
-from hwtpm.tpm2.requests.clock import ReadClock
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary
 from hwtpm.tpm2.requests.object import ActivateCredential, Create, Load
 from hwtpm.tpm2.requests.pcr import PCRExtend, PCRRead, PCRReset
@@ -40,7 +39,6 @@ from hwtpm.tpm2.types.attributes import (
     TPMA_OBJECT_SENSITIVEDATAORIGIN,
     TPMA_OBJECT_SIGN,
     TPMA_OBJECT_USERWITHAUTH,
-    TPMA_SESSION_AUDIT,
     TPMA_SESSION_DECRYPT,
     TPMA_SESSION_ENCRYPT,
 )
@@ -170,11 +168,6 @@ class Attester20(Sealer):
         """Return the TPMT_PUBLIC of the key that template L-1 gives."""
         with self._endorsement() as (_, public):
             return encode(public)
-
-    def boot(self) -> bytes:
-        """Return the counts of resets and restarts (Part 1, 36.1), authenticated."""
-        clock = self._client.run(ReadClock(), self._secured(TPMA_SESSION_AUDIT)).current_time.clock_info
-        return clock.reset_count.to_bytes(4, "big") + clock.restart_count.to_bytes(4, "big")
 
     def read_pcrs(self, pcrs: bytes) -> bytes:
         """Return the values of the PCRs in the SHA-256 bank."""

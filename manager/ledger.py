@@ -167,7 +167,7 @@ class Ledger:
     def _migrate(self, store: Store, root: SealedKey) -> None:
         """The book has what *store*, one of format 1, holds."""
         self._epoch, kept = migration.read(store, self._identity, self.root.sealed)
-        self.book = self._first_book(root)
+        self.book = self._first_book(root, b"")
         for uuid, hash_key in kept.items():
             change = self._change(self._epoch)
             # Which was the first is not known any more, unless there is but one.
@@ -176,13 +176,13 @@ class Ledger:
                 self.book.digest, self.book.rows, change.changes))
             change.done()
 
-    def _first_book(self, root: SealedKey) -> Book:
-        """Return the book of a store with a root key and its group, and no vTPM."""
+    def _first_book(self, root: SealedKey, boot: bytes) -> Book:
+        """Return the book of a store with a root key and its group, there since *boot*, and no vTPM."""
         rows = Rows()
         keys = GroupKeys(ROOT, self.root.sealed, self._entropy(KEY_SIZE))
         rows.seals[ROOT, 0] = root
         rows.groups[ROOT] = self.root.encrypt_group(
-            ROOT, self._epoch, keys.half, Group(self._entropy(16)), nonce(self._entropy))
+            ROOT, self._epoch, keys.half, Group(self._entropy(16), recovery=boot), nonce(self._entropy))
         return Book(self.root, rows, self.root.digest_of(rows), self._unseal)
 
     def _initialise(self, chip: Conversation) -> None:
@@ -207,7 +207,7 @@ class Ledger:
         chip.write_area(identity.mask, 0, self.root.mask_auth, self.root.mask)
         self._chip.define_counter(identity.counter, self.root.counter_auth)
         self._epoch = chip.counter(identity.counter, self.root.counter_auth)
-        self.book = self._first_book(sealed)
+        self.book = self._first_book(sealed, chip.boot())
         self.store.complete(self._mark(), self.book.rows)
 
     def _reconcile(self, chip: Conversation, store: Store) -> None:

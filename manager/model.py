@@ -60,7 +60,8 @@ class Group(Wire):
 
     *saa* is the modulus of the System Approval Agent's public key; empty: there is none yet.  *aik* is the
     group's identity key as the chip gives it out, with the secret *aik_auth*.  *sequence*, *platforms* and
-    *kernels* are its configuration list.  *registered* is 1 when its key can be recovered, with *recovery*.
+    *kernels* are its configuration list.  *registered* is 1 when its key can be recovered, with *recovery*;
+    before, that is what the chip called the time since its last reset when the key was made.
     *gone* is kept by the first group for all, and by nobody but `Change`.
     """
 

@@ -92,6 +92,7 @@ class Endpoint:
 
     *failed* hears why the manager could not do what it was asked, or why the vTPM cannot be used, which no
     return code tells; without it, that is logged.  What is refused is logged with the name of the connection.
+    An administrator is told instead: the line is what his response has behind the return code.
     """
 
     def __init__(self, service: Service, connection: Connection,
@@ -115,16 +116,16 @@ class Endpoint:
             if size != len(command):
                 raise Refused(TPM_BAD_PARAM_SIZE, f"a request of {len(command)} octets that says {size}")
             return _response(TPM_SUCCESS, self._answer(tag, ordinal, command[_HEADER.size :]))
-        except _RefusedAtOnce as refusal:
-            self._refused(command, refusal)
-            return _response(refusal.code, tag=VTPM_TAG_RSP2)
         except Refused as refusal:
+            tag = VTPM_TAG_RSP2 if isinstance(refusal, _RefusedAtOnce) else VTPM_TAG_RSP
+            if self._connection.administrator:
+                return _response(refusal.code, refusal.why.encode(), tag)
             if refusal.code == TPM_DISABLED:
                 # No return code tells a vTPM that cannot be used what its user has to know.
                 self._failed(StateError(f"{self._connection.name}: {refusal.why}"))
             else:
                 self._refused(command, refusal)
-            return _response(refusal.code)
+            return _response(refusal.code, tag=tag)
         except (OSError, ProtocolError, StateError, TpmError) as error:
             self._failed(error)
             return _response(TPM_FAIL)

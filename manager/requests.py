@@ -482,10 +482,10 @@ REQUESTS: Final[dict[str, dict[int, type[Request[Wire]]]]] = {
 
 
 class Refusal(ProtocolError):
-    """The manager has answered with the return code *code*."""
+    """The manager has answered with the return code *code*, and an administrator with *why*."""
 
-    def __init__(self, name: str, code: int) -> None:
-        super().__init__(f"{name}: the manager answered {rc_name(code)}")
+    def __init__(self, name: str, code: int, why: str = "") -> None:
+        super().__init__(why or f"{name}: the manager answered {rc_name(code)}")
         self.code = code
 
 
@@ -511,7 +511,7 @@ def read_response(request: Request[R], response: bytes) -> R:
     if tag not in (VTPM_TAG_RSP, VTPM_TAG_RSP2):
         raise ProtocolError(f"{name}: a response with tag 0x{tag:04x} from the manager")
     if code != TPM_SUCCESS:
-        raise Refusal(name, code)
+        raise Refusal(name, code, response[HEADER.size :].decode(errors="replace"))
     try:
         answer: R = decode(response_of(type(request)), response[HEADER.size :])  # type: ignore[assignment]
     except TpmError:

@@ -39,6 +39,9 @@ class Conversation(Protocol):
         not give it back for another reason.
         """
 
+    def boot(self) -> bytes:
+        """Return what is another value after each reset of the chip, at most 20 octets."""
+
     def counter(self, number: int, auth: bytes) -> int:
         """Return the value of the counter *number*, authenticated; StateError without one."""
 

@@ -27,6 +27,7 @@ from hwtpm.tpm12.requests.integrity import PcrRead
 from hwtpm.tpm12.requests.nv import NVDefineSpace, NVReadValueAuth, NVWriteValueAuth
 from hwtpm.tpm12.requests.ownership import TakeOwnership
 from hwtpm.tpm12.requests.storage import Seal, Unseal
+from hwtpm.tpm12.requests.ticks import GetTicks
 from hwtpm.tpm12.types.codes import (
     TPM_AUTHFAIL,
     TPM_BAD_COUNTER,
@@ -161,6 +162,10 @@ class Conversation12:
             if error.rc == TPM_BAD_LOCALITY:
                 raise StateError("the chip does not unseal a key to this locality") from None
             raise StateError(f"damaged: the chip does not unseal a key ({error})") from None
+
+    def boot(self) -> bytes:
+        """Return the nonce of the tick session, which begins with power (Part 1, 20)."""
+        return self._inside.run(GetTicks()).current_time.tick_nonce
 
     def counter(self, number: int, auth: bytes) -> int:
         """Return the value of the counter *number*, authenticated; StateError without one."""

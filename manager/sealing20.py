@@ -18,6 +18,7 @@ from hwtpm.client import Client, Password, Session
 from hwtpm.crypto import ecc, hashes, kdf
 from hwtpm.crypto.rsa import DEFAULT_EXPONENT, RsaPublic
 from hwtpm.errors import ProtocolError, StateError, TpmError
+from hwtpm.tpm2.requests.clock import ReadClock
 from hwtpm.tpm2.requests.context import FlushContext
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary
 from hwtpm.tpm2.requests.nv import (
@@ -204,6 +205,11 @@ class Sealer:
             raise OtherConfiguration(sealed.pcrs) from None
         self._flush(suppressed=False, down_to=before)
         return unsealed.out_data
+
+    def boot(self) -> bytes:
+        """Return the counts of resets and restarts (Part 1, 36.1), authenticated."""
+        clock = self._client.run(ReadClock(), self._secured(TPMA_SESSION_AUDIT)).current_time.clock_info
+        return clock.reset_count.to_bytes(4, "big") + clock.restart_count.to_bytes(4, "big")
 
     def counter(self, number: int, auth: bytes) -> int:
         """Return the value of the counter at NV handle *number*, authenticated; StateError without one."""

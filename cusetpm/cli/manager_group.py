@@ -195,17 +195,20 @@ def recover(choice: Choice, index: int, saa: str, pcrs: str) -> None:
     """Open group N, which is closed, with the help of its SAA.
 
     COMMAND is given, on its standard input, a quote of the chip by a new identity key, which shows the SAA
-    who asks.  The group is sealed to the machine as it is, too.
+    who asks.  The group is sealed to the machine as it is, too.  While group 0 is closed, nothing else can be
+    done with the directory.
     """
     with failures():
         bits = pcr_bits(pcrs)
-    with choice.administration() as manager:
+    # Group 0 opens the store, so that the directory has to be opened once more when it is recovered.
+    with choice.administration(recovering=True) as manager:
         from manager.requests import GroupRecover2
 
         request, begun = _begin_recovery(manager, index, bits)
-        evidence = Evidence.of(manager.ask("show"), "recovery", request, begun)
+        evidence = Evidence.of(manager.ask("meaning"), "recovery", request, begun)
         answer = _answer(saa, evidence.json())
         ask(manager, GroupRecover2(index, answer[:256], answer[256:]))
+    with choice.administration() as manager:
         choice.facts(manager.ask("group", index=index), _GROUP)
 
 
@@ -215,7 +218,7 @@ def _begin_recovery(manager: Administration, index: int, bits: bytes) -> tuple[A
 
     from manager import requests
 
-    if manager.ask("show")["chip"] == "TPM 1.2":
+    if manager.ask("meaning")["chip"] == "TPM 1.2":
         key: Any = ask(manager, requests.MakeIdentity(bytes(20))).id_key
         request: Any = requests.GroupRecover1(index, key, os.urandom(20), bits)
     else:

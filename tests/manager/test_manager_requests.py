@@ -106,6 +106,7 @@ def test_every_ordinal_of_the_header_is_declared_for_both_families() -> None:
     (bytes.fromhex("01c4 0000000f 00000000 0000000200"), "cut short or too long"),
     (bytes.fromhex("01c5 0000000a 00000001"), "the manager answered TPM_AUTHFAIL"),
     (bytes.fromhex("01c4 0000000a 00000002"), "the manager answered TPM_BADINDEX"),
+    (bytes.fromhex("01c4 00000012 00000002") + b"answered", "answered"),
 ])
 def test_a_bad_response_is_one_clear_line(response: bytes, says: str) -> None:
     with pytest.raises(ProtocolError, match=says) as caught:
