@@ -34,8 +34,8 @@ from cusetpm.trouble import Trouble
 from hwtpm.client import Client
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.family import Family, family, response_code
-from manager.ledger import RootClosed
 from manager.manager import Manager
+from manager.opening import RootClosed
 from manager.patience import Patient
 from manager.protocol import Endpoint
 from manager.sealing import SealingChip
