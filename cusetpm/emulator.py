@@ -1,4 +1,4 @@
-"""One vTPM behind swtpm's protocols until somebody ends it: what `cusetpm swtpm socket` does."""
+"""One vTPM behind swtpm's protocols until somebody ends it: what `cusetpm swtpm socket` and `chardev` do."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cusetpm.devices.mssim.server import SimulatorServer
 from cusetpm.devices.streams import Endpoint, open_socket
 from cusetpm.devices.swtpm.control import Control, Policy
 from cusetpm.devices.swtpm.server import ControlServer, DataServer
+from cusetpm.devices.vtpmx.device import VtpmxDevice, require
 from cusetpm.holder import Holder
 from hwtpm.errors import StateError, TpmError
 from hwtpm.family import family
@@ -52,16 +53,21 @@ class Settings(NamedTuple):
     policy: Policy = Policy()
     incoming: bool = False  # the storage is taken when state comes in, or power is wanted
     terminate: bool = False  # the program ends when a client leaves the channel for commands
+    chip: bool = False  # the TPM, which has power from the start, is a chip of the kernel's
     pid: Path | int | None = None  # a file, or the descriptor of one, for the number of this process
 
 
-def run(settings: Settings, ready: Callable[[], None]) -> None:
+def run(settings: Settings, ready: Callable[[VtpmxDevice | None], None]) -> None:
     """Serve until a client or a signal ends it; *ready* is called when every client would be answered.
+
+    It is given the kernel's chip, if there is one.
 
     Raises StateError and ProtocolError, one line for people, and OSError, when it does not come to that.
     """
     # The main thread alone takes these, so that teardown is never interrupted half-way.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    if settings.chip:
+        require()  # Without, nothing is to be in a new state directory.
     with ExitStack() as stack:
         holder = Holder(settings.state, GUEST, settings.family, settings.policy.keys.file)
         stack.callback(holder.close)
@@ -82,7 +88,7 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
         data = DataServer(control, "data channel", once=way_in is not None and way_in.once,
                           on_gone=_end if settings.terminate else None)
         stack.callback(data.stop)
-        if way_in is None and settings.data is None:
+        if way_in is None and settings.data is None and not settings.chip:
             data.allow_passing()
         if settings.control is not None:
             server = ControlServer(control, "control channel", data.attach, _end,
@@ -93,11 +99,18 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
             _open(data, way_in.place)
         if settings.pid is not None:
             stack.callback(_write_pid(settings.pid))
+        chip = None
+        if settings.chip:
+            chip = VtpmxDevice(control)
+            stack.callback(chip.stop)
+            chip.create()
         if device is not None:
             device.accept()
+        if chip is not None:
+            chip.start()  # Its first commands are the kernel's.
         # What start-up made stays for good; collections need not look at it again.
         gc.freeze()
-        ready()
+        ready(chip)
         signal.sigwait(_ENDING)
 
 

@@ -1,4 +1,4 @@
-"""`cusetpm swtpm socket`: the command line of swtpm, as QEMU's users, libvirt and swtpm_setup write it."""
+"""`cusetpm swtpm`: the command line of swtpm, as QEMU's users, libvirt and swtpm_setup write it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from cusetpm.trouble import line
 from hwtpm.errors import MissingPrimitive, ProtocolError, StateError
 
 if TYPE_CHECKING:
+    from cusetpm.devices.vtpmx.device import VtpmxDevice
     from cusetpm.emulator import Channel, Settings, SimulatorPorts
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,28 @@ def socket(**options: Any) -> None:
 
     DIR is a state directory of cusetpm's: `cusetpm run --state-dir DIR` uses the same TPM.
     """
+    _run(options)
+
+
+_OF_SOCKETS = ("server", "port", "fd", "terminate")
+
+
+@command.command("chardev", params=[each for each in socket.params if each.name not in _OF_SOCKETS])
+@click.option("--vtpm-proxy", is_flag=True, help="Be a chip of the kernel's, through /dev/vtpmx.")
+def chardev(**options: Any) -> None:
+    """Serve a TPM as the kernel's own /dev/tpmN, until a client or a signal ends it.
+
+    The device is named on standard output.  It has power from the start, and is started up.  DIR is a state
+    directory of cusetpm's: `cusetpm run --state-dir DIR` uses the same TPM.
+    """
+    printing = any(options[name] not in (None, False) for name in options if name.startswith("print_"))
+    if not options["vtpm_proxy"] and not printing:
+        raise click.UsageError("--vtpm-proxy is missing, the only character device that can be had here; "
+                               "for one of CUSE there is cusetpm run")
+    _run(options)
+
+
+def _run(options: dict[str, Any]) -> None:
     if options["print_capabilities"]:
         _print_capabilities()
         return
@@ -129,7 +152,10 @@ def _serve(options: dict[str, Any], state: Path) -> None:
     in_background = processes.detach() if options["daemon"] else None
     from cusetpm import emulator
 
-    def ready() -> None:
+    def ready(chip: VtpmxDevice | None) -> None:
+        if chip is not None:
+            major, minor = chip.numbers
+            click.echo(f"New TPM device: {chip.paths['tpm']} (major/minor = {major}/{minor})")
         processes.notify_ready()
         if in_background is not None:
             in_background()
@@ -153,14 +179,17 @@ def _settings(options: dict[str, Any], state: Path) -> Settings:
         release_lock_outgoing=migration.get("release-lock-outgoing", False),
         keys=Keys(keys.read("--key", options["key"]), keys.read("--migration-key", options["migration_key"])),
     )
+    chip = options.get("vtpm_proxy", False)
+    if chip:  # As in swtpm, whatever the flags say: the kernel wants to use it.
+        startup = startup or "clear"
     powered = flags.get("not-need-init", False) or startup is not None
     pid = options["pid"] or {}
     written = pid["fd"] if "fd" in pid else Path(pid["file"]) if "file" in pid else None
     data = _data(options)
     # A connection that was handed over cannot be had again.
-    terminate = options["terminate"] or (isinstance(data, Channel) and isinstance(data.place, int))
+    terminate = options.get("terminate", False) or (isinstance(data, Channel) and isinstance(data.place, int))
     return Settings("2.0" if options["tpm2"] else "1.2", state, _control(options), data, powered, startup,
-                    policy, migration.get("incoming", False), terminate, written)
+                    policy, migration.get("incoming", False), terminate, chip, written)
 
 
 def _control(options: dict[str, Any]) -> Channel | None:
@@ -180,6 +209,8 @@ def _data(options: dict[str, Any]) -> Channel | SimulatorPorts | None:
     from cusetpm.devices.streams import TcpEndpoint
     from cusetpm.emulator import Channel, SimulatorPorts
 
+    if "server" not in options:
+        return None
     server = options["server"]
     if options["fd"] is not None:
         return Channel(options["fd"])

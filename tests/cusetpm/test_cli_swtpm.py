@@ -52,6 +52,27 @@ def test_capabilities_are_in_the_form_that_libvirt_reads() -> None:
     assert found.keys() >= theirs.keys()
 
 
+def test_a_character_device_of_another_kind_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    done = swtpm("chardev", "--tpm2", "--tpmstate", f"dir={tmp_path}")
+    assert done.returncode == 2
+    assert "--vtpm-proxy is missing" in done.stderr
+    assert "there is cusetpm run" in done.stderr
+
+
+def test_the_options_of_sockets_are_not_those_of_a_character_device() -> None:
+    for option in ("--server", "--port", "--fd", "--terminate"):
+        assert "No such option" in swtpm("chardev", "--vtpm-proxy", option).stderr
+
+
+@pytest.mark.skipif(os.path.exists("/dev/vtpmx"), reason="this machine has a /dev/vtpmx")
+def test_a_chip_of_the_kernels_that_cannot_be_had_leaves_nothing(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    done = swtpm("chardev", "--vtpm-proxy", "--tpm2", "--tpmstate", f"dir={state}")
+    assert (done.returncode, done.stderr) == (
+        125, "cusetpm: /dev/vtpmx: no vtpm-proxy on this machine (modprobe tpm_vtpm_proxy)\n")
+    assert not state.exists()
+
+
 def test_the_version_is_told_as_swtpm_tells_it() -> None:
     assert re.match(r"TPM emulator cusetpm, version \d+\.\d+", swtpm("--version").stdout)
 

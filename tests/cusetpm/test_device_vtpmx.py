@@ -171,7 +171,7 @@ class Kernel:
         ours.settimeout(GIVE_UP_S)
         self.flags.append(flags)
         self.ends.append(ours)
-        return NewChip(len(self.ends) - 1, theirs.detach())
+        return NewChip(len(self.ends) - 1, theirs.detach(), (10, 224))
 
     def transact(self, request: bytes) -> bytes:
         self.ends[-1].send(request)

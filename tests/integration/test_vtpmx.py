@@ -62,6 +62,20 @@ def test_where_dev_is_not_the_kernels_nodes_are_made_and_removed(run_in_vm: RunI
         "cuse", "fd", "null", "urandom", "vtpmx", "zero"]
 
 
+@pytest.mark.parametrize("program", ["cusetpm", "swtpm"])
+def test_by_swtpms_command_line_it_is_what_swtpm_s_is(run_in_vm: RunInVm, program: str) -> None:
+    missing = [package for name, package in {"tpm2_pcrreset": "tpm2-tools", "swtpm_ioctl": "swtpm-tools",
+                                             "swtpm": "swtpm"}.items() if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} not installed")
+    words = [RUN[0], "swtpm"] if program == "cusetpm" else ["swtpm"]
+    script = 'script=$1; shift; "$script" 2.0 "$@"; "$script" 1.2 "$@"'
+    done = run_in_vm("env", "-C", "/root", "sh", "-euc", script, "sh", str(HERE / "chardev.sh"), *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == [
+        "version 2", "PCR 20 is FFFF...", "PCR 20 is 0000...", "gone", "version 1", "gone"]
+
+
 TRUSTED_NEEDS = {"keyctl": "keyutils", "tpm2_createprimary": "tpm2-tools", "tsspolicypcr": "tss2",
                  "tpm_takeownership": "tpm-tools", "/usr/sbin/tcsd": "trousers"}
 

@@ -43,6 +43,7 @@ class NewChip(NamedTuple):
 
     number: int
     fd: int
+    numbers: tuple[int, int]  # major and minor of /dev/tpmN
 
 
 def new_chip(flags: int) -> NewChip:
@@ -61,10 +62,10 @@ def new_chip(flags: int) -> NewChip:
         raise _unusable(error) from None
     finally:
         os.close(vtpmx)
-    _, number, fd, _, _ = abi.VTPM_PROXY_NEW_DEV.unpack(asked)
+    _, number, fd, major, minor = abi.VTPM_PROXY_NEW_DEV.unpack(asked)
     # The kernel gives it to whatever this process executes: with that the chip would outlive its TPM.
     os.set_inheritable(fd, False)
-    return NewChip(number, fd)
+    return NewChip(number, fd, (major, minor))
 
 
 def require() -> None:
@@ -82,13 +83,15 @@ def _unusable(error: OSError) -> OSError:
 
 
 class VtpmxDevice:
-    """The kernel's chip in front of the TPM of *control*; `paths` has its device files, by "tpm" and "tpmrm".
+    """The kernel's chip in front of the TPM of *control*.
 
+    `paths` has its device files, by "tpm" and "tpmrm", and `numbers` major and minor of the former.
     Where the kernel makes no nodes, they are made here, and *note_node* hears of each before.
     """
 
     def __init__(self, control: Control, note_node: NoteNode | None = None) -> None:
         self.paths: dict[str, str] = {}
+        self.numbers = 0, 0
         self._emulator = Emulator(control)
         self._control = control
         self._note_node = note_node
@@ -115,7 +118,7 @@ class VtpmxDevice:
         finally:
             for fd in passed_over:
                 os.close(fd)
-        self._fd = chip.fd
+        self._fd, self.numbers = chip.fd, chip.numbers
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         kinds = ("tpm", "tpmrm") if managed else ("tpm",)
         self._nodes = [Node(f"{kind}{chip.number}", kind, self._note_node) for kind in kinds]
