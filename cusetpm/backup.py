@@ -150,8 +150,7 @@ def restore(path: Path, source: Path) -> list[str]:
             damaged = _check_vtpms(system)
             if damaged:
                 raise StateError(f"{source}: {damaged[0]}")
-            system.manager.release()
-            system.chip.release()
+            system.release()
             accepted = list(system.manager.accepted)
     except (StateError, ProtocolError, TpmError, OSError):
         with closing(StateDirectory(path, restoring=True)) as state:
