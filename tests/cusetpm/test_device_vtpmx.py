@@ -21,7 +21,11 @@ from cusetpm.devices.swtpm.control import Control
 from cusetpm.devices.vtpmx import abi, device
 from cusetpm.devices.vtpmx.device import NewChip, VtpmxDevice
 from cusetpm.devices.vtpmx.protocol import Emulator
+from cusetpm.frontend import choose
+from cusetpm.rundir import RunDirectory
 from cusetpm.transport import Cancelled
+from hwtpm.errors import StateError
+from hwtpm.family import family, response_code
 from tests.support.fake_machine import FakeMachine
 from tests.support.real_machine import RealMachine
 
@@ -206,6 +210,28 @@ def test_it_has_done_what_takes_long_when_the_kernel_begins_to_ask(kernel: Kerne
     served.stop()
     served.stop()
     assert kernel.ends[0].recv(1) == b""
+
+
+def test_what_warms_a_tpm_up_succeeds_and_changes_nothing() -> None:
+    for family_name, machine in REAL.items():
+        for command in family(family_name).warm_up:
+            assert response_code(machine.execute(command)) == 0
+            assert not machine.tpm.engine.dirty
+
+
+def test_a_start_that_cannot_be_stored_is_told_and_asks_the_tpm_nothing(kernel: Kernel) -> None:
+    """The kernel has made the chip by then, and takes it away again."""
+    machine = FakeMachine()
+
+    def accept() -> None:
+        assert len(kernel.ends) == 1
+        raise StateError("the disk is full")
+
+    with RunDirectory() as home, pytest.raises(StateError, match="the disk is full"), \
+            choose("vtpmx", machine, None, Control(machine), home, "", dict, accept):
+        pass
+    assert kernel.ends[0].recv(1) == b""
+    assert machine.commands == []
 
 
 def test_a_number_of_a_device_that_is_not_the_kernels_is_passed_over(kernel: Kernel, tmp_path: Path) -> None:
