@@ -84,17 +84,46 @@ class ModelChip:
                 "chip saves": self.chip.saves}
 
 
-class RegisterChip:
+class _ForeignChip:
+    """A TPM that is not ours, called *name* in messages: its NV is its own, and what is sent to it is done.
+
+    Commands come from *locality* only; `_transmit` carries them, one at a time.
+    """
+
+    def __init__(self, name: str, locality: int) -> None:
+        self.failure = None
+        self._name, self._locality = name, locality
+        self._commands = 0
+        self._lock = Lock()
+
+    def execute(self, command: bytes, locality: int) -> bytes:
+        """Return the response; raises ProtocolError and OSError if there is none."""
+        with self._lock:
+            if locality != self._locality:
+                raise ProtocolError(f"{self._name}: commands come from locality {self._locality} only")
+            response = self._transmit(command)
+            self._commands += 1
+            return response
+
+    def release(self) -> None:
+        """Nothing is held back."""
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of commands."""
+        return {"chip commands": self._commands}
+
+    def _transmit(self, command: bytes) -> bytes:
+        raise NotImplementedError
+
+
+class RegisterChip(_ForeignChip):
     """The machine's own TPM, its TIS registers in the memory at the *driver* of the settings; thread-safe.
 
     No other driver may use it: the kernel's has to let go of it first.  The rest is as for `OutsideChip`.
     """
 
     def __init__(self, driver: str, kind: Family, locality: int, timeout: float = DURATION) -> None:
-        self.failure = None
-        self._name, self._locality = driver, locality
-        self._commands = 0
-        self._lock = Lock()
+        super().__init__(driver, locality)
         try:
             self._window: MemoryWindow | None = MemoryWindow(driver.partition(":")[2])
         except OSError as error:
@@ -115,26 +144,13 @@ class RegisterChip:
                 raise StateError(f"{driver}: {error}") from error
             raise
 
-    def execute(self, command: bytes, locality: int) -> bytes:
-        """Return the response; raises ProtocolError if there is none."""
-        with self._lock:
-            if locality != self._locality:
-                raise ProtocolError(f"{self._name}: commands come from locality {self._locality} only")
-            if self._window is None:
-                raise ProtocolError(f"{self._name}: closed")
-            try:
-                response = self._driver.execute(command, locality)
-            except ProtocolError as error:
-                raise ProtocolError(f"{self._name}: {error}") from error
-            self._commands += 1
-            return response
-
-    def release(self) -> None:
-        """Nothing is held back."""
-
-    def counts(self) -> dict[str, int]:
-        """Return the number of commands."""
-        return {"chip commands": self._commands}
+    def _transmit(self, command: bytes) -> bytes:
+        if self._window is None:
+            raise ProtocolError(f"{self._name}: closed")
+        try:
+            return self._driver.execute(command, self._locality)
+        except ProtocolError as error:
+            raise ProtocolError(f"{self._name}: {error}") from error
 
     def close(self) -> None:
         """The TPM is free for other localities and drivers; twice does nothing."""
@@ -145,22 +161,19 @@ class RegisterChip:
                 self._window = None
 
 
-class OutsideChip:
+class OutsideChip(_ForeignChip):
     """A TPM of another program or of the machine, at the *driver* of the settings; thread-safe.
 
-    Its NV is its own: what is sent to it is done, and cannot be held back.  A connection that broke is made
-    again with the next command.  Raises StateError, one line for people that names the driver, if it is not
-    there, is of another family, or does not have the locality.
+    A connection that broke is made again with the next command.  Raises StateError, one line for people that
+    names the driver, if it is not there, is of another family, or does not have the locality.
     """
 
     def __init__(self, driver: str, kind: Family, locality: int, timeout: float = DURATION) -> None:
-        self.failure = None
-        self._driver, self._kind, self._locality, self._timeout = driver, kind, locality, timeout
+        super().__init__(driver, locality)
+        self._kind, self._timeout = kind, timeout
         self._scheme, _, self._place = driver.partition(":")
         self._fd = -1
         self._sockets: list[socket.socket] = []
-        self._commands = 0
-        self._lock = Lock()
         try:
             self._open()
         except BaseException as error:
@@ -172,27 +185,14 @@ class OutsideChip:
                 raise StateError(str(error)) from error
             raise
 
-    def execute(self, command: bytes, locality: int) -> bytes:
-        """Return the response; raises ProtocolError and OSError if there is none."""
-        with self._lock:
-            if locality != self._locality:
-                raise ProtocolError(f"{self._driver}: commands come from locality {self._locality} only")
-            try:
-                if self._fd < 0:
-                    self._open()
-                response = self._exchange(command)
-            except (OSError, ProtocolError, StateError):
-                self._shut()
-                raise
-            self._commands += 1
-            return response
-
-    def release(self) -> None:
-        """Nothing is held back."""
-
-    def counts(self) -> dict[str, int]:
-        """Return the number of commands."""
-        return {"chip commands": self._commands}
+    def _transmit(self, command: bytes) -> bytes:
+        try:
+            if self._fd < 0:
+                self._open()
+            return self._exchange(command)
+        except (OSError, ProtocolError, StateError):
+            self._shut()
+            raise
 
     def close(self) -> None:
         """The way is free for others; twice does nothing."""
@@ -207,13 +207,13 @@ class OutsideChip:
             data = self._connect(control=False)
             data.setblocking(True)
             self._fd = data.fileno()
-        _check_family(self._driver, self._kind, self._exchange(_PROBE))
+        _check_family(self._name, self._kind, self._exchange(_PROBE))
         if self._scheme == "device":
             return
         if self._locality:
             control = self._connect(control=True)
             self._set_locality(control, 0)  # the firmware's
-        _check_start(self._driver, self._kind, self._exchange(self._kind.startup["clear"]))
+        _check_start(self._name, self._kind, self._exchange(self._kind.startup["clear"]))
         if self._locality:
             self._set_locality(control, self._locality)
 
@@ -230,7 +230,7 @@ class OutsideChip:
     def _set_locality(self, channel: socket.socket, locality: int) -> None:
         channel.sendall(_CMD_SET_LOCALITY.to_bytes(4, "big") + bytes([locality]))
         if channel.recv(4) != bytes(4):
-            raise ProtocolError(f"{self._driver}: its control channel refuses locality {locality}")
+            raise ProtocolError(f"{self._name}: its control channel refuses locality {locality}")
 
     def _exchange(self, command: bytes) -> bytes:
         view = memoryview(command)
@@ -241,10 +241,10 @@ class OutsideChip:
         waiting.register(self._fd, select.POLLIN)
         while len(response) < _HEADER or len(response) < int.from_bytes(response[2:6], "big"):
             if not waiting.poll(self._timeout * 1000):
-                raise ProtocolError(f"{self._driver}: no response within {self._timeout:g} s")
+                raise ProtocolError(f"{self._name}: no response within {self._timeout:g} s")
             piece = os.read(self._fd, _BUFFER)
             if not piece:
-                raise ProtocolError(f"{self._driver}: no response from the TPM")
+                raise ProtocolError(f"{self._name}: no response from the TPM")
             response += piece
         return response
 

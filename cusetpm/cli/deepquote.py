@@ -11,9 +11,9 @@ import click
 
 from cusetpm.cli.evidence import FLAGS, Evidence
 from cusetpm.cli.hexadecimal import Hex
+from cusetpm.cli.pcrlist import Pcrs
 from cusetpm.cli.pcrs import Source, raw, tpm_options
 from cusetpm.settings import auth as auth_of
-from cusetpm.settings import pcr_bits
 from hwtpm.errors import StateError
 
 if TYPE_CHECKING:
@@ -35,27 +35,13 @@ class _Auth(click.ParamType[str]):
         return value
 
 
-class _Pcrs(click.ParamType[bytes]):
-    """A list of PCRs, as a bit map."""
-
-    name = "pcrs"
-
-    def convert(self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
-        if isinstance(value, bytes):
-            return value
-        try:
-            return pcr_bits(value)
-        except StateError as error:
-            self.fail(str(error), param, ctx)
-
-
 @click.command("deepquote")
 @tpm_options
 @click.option("--nonce", required=True, type=Hex("nonce"), metavar="HEX",
               help="20 octets of who wants the quote, so that it cannot be an old one.")
-@click.option("--pcrs", default="0-7", show_default=True, type=_Pcrs(), metavar="PCRS",
+@click.option("--pcrs", default="0-7", show_default=True, type=Pcrs(), metavar="PCRS",
               help="The PCRs of this TPM.")
-@click.option("--chip-pcrs", default="0-7,20-23", show_default=True, type=_Pcrs(), metavar="PCRS",
+@click.option("--chip-pcrs", default="0-7,20-23", show_default=True, type=Pcrs(), metavar="PCRS",
               help="The PCRs of the chip.")
 @click.option("--with", "flags", multiple=True, type=click.Choice(list(FLAGS)),
               help="Also sign hashes of this TPM's UUID, its kernel, its group's list, its SAA's key.")

@@ -12,7 +12,7 @@ from cusetpm.cli.evidence import FLAGS, Evidence, read_key
 from cusetpm.cli.failure import Disagreement
 from cusetpm.cli.hexadecimal import Hex
 from cusetpm.cli.managed import Choice, ask, failures
-from cusetpm.settings import pcr_bits
+from cusetpm.cli.pcrlist import Pcrs
 from hwtpm.errors import StateError
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -23,33 +23,32 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--group", "index", type=int, metavar="N", help="A quote for group N.")
 @click.option("--nonce", required=True, type=Hex("nonce"), metavar="HEX",
               help="20 octets of who wants the quote, so that it cannot be an old one.")
-@click.option("--pcrs", default="0-7,20-23", show_default=True, metavar="PCRS", help="The PCRs to quote.")
+@click.option("--pcrs", default="0-7,20-23", show_default=True, type=Pcrs(), metavar="PCRS",
+              help="The PCRs to quote.")
 @click.option("--with", "flags", multiple=True, type=click.Choice(list(FLAGS)),
               help="Also sign hashes of the vTPM's UUID, its kernel, its group's list, its SAA's key.")
 @click.option("--label", default="", help="What a vTPM runs that is started for this quote only.")
 @click.option("--evidence", required=True, type=_FILE, metavar="FILE", help="Write the quote there.")
 @click.pass_obj
-def quote(choice: Choice, vtpm: str | None, index: int | None, nonce: bytes, pcrs: str,
+def quote(choice: Choice, vtpm: str | None, index: int | None, nonce: bytes, pcrs: bytes,
           flags: tuple[str, ...], label: str, evidence: Path) -> None:
     """Have the chip sign in which configuration the manager runs, for a vTPM or a group."""
     if (vtpm is None) == (index is None):
         raise click.UsageError("a quote is for a --vtpm or for a --group")
     if len(nonce) != 20:
         raise click.UsageError("--nonce: 20 octets, which are 40 hexadecimal digits")
-    with failures():
-        bits = pcr_bits(pcrs)
     with choice.administration() as manager:
         from hwtpm.wire import decode, encode
         from manager.requests import GetQuote, GetQuoteResponse, GroupQuote
 
         shown = manager.ask("show")
         if vtpm is not None:
-            request: Any = GetQuote(nonce, bits, sum(FLAGS[flag] for flag in flags))
+            request: Any = GetQuote(nonce, pcrs, sum(FLAGS[flag] for flag in flags))
             response = decode(GetQuoteResponse, bytes.fromhex(
                 manager.ask("quote", name=vtpm, request=encode(request).hex(), label=label)))
             Evidence.of(shown, "quote", request, response).write(evidence)
         elif index is not None:
-            request = GroupQuote(index, nonce, bits)
+            request = GroupQuote(index, nonce, pcrs)
             Evidence.of(shown, "group-quote", request, ask(manager, request)).write(evidence)
 
 

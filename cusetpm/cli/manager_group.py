@@ -13,6 +13,7 @@ import click
 from cusetpm.cli.evidence import Evidence, read_key, write_key
 from cusetpm.cli.failure import Failure
 from cusetpm.cli.managed import Choice, ask, failures
+from cusetpm.cli.pcrlist import Pcrs
 from cusetpm.settings import pcr_bits
 from hwtpm.errors import ProtocolError, StateError
 
@@ -155,17 +156,18 @@ def update(choice: Choice, index: int, cfg_list: Path, signature: Path) -> None:
 @click.option("--exchange", required=True, type=_FILE, metavar="FILE",
               help="The SAA's half of the exchange, made by cusetpm saa exchange.")
 @click.option("--signature", required=True, type=_FILE, metavar="FILE", help="The SAA's signature of it.")
-@click.option("--pcrs", default="0-7", show_default=True, metavar="PCRS",
+@click.option("--pcrs", default="0-7", show_default=True, type=Pcrs(), metavar="PCRS",
               help="PCRs that the proof is about.")
 @click.option("--evidence", required=True, type=_FILE, metavar="FILE",
               help="Write there what the SAA needs to recover the group.")
 @click.pass_obj
-def register(choice: Choice, index: int, exchange: Path, signature: Path, pcrs: str, evidence: Path) -> None:
+def register(choice: Choice, index: int, exchange: Path, signature: Path, pcrs: bytes,
+             evidence: Path) -> None:
     """Let the SAA recover group N, should it be closed one day; once, before the machine restarts."""
     with failures():
-        half, bits = _signed_half(exchange, signature), pcr_bits(pcrs)
+        half = _signed_half(exchange, signature)
     with choice.administration() as manager:
-        _register(manager, index, half, bits, evidence)
+        _register(manager, index, half, pcrs, evidence)
 
 
 def _signed_half(exchange: Path, signature: Path) -> tuple[bytes, bytes]:
@@ -188,23 +190,21 @@ def _register(manager: Administration, index: int, half: tuple[bytes, bytes], bi
 @click.argument("index", metavar="N", type=int)
 @click.option("--saa", required=True, metavar="COMMAND",
               help="A command that hands what it reads to the SAA, and prints what cusetpm saa answer says.")
-@click.option("--pcrs", default="0-7", show_default=True, metavar="PCRS",
+@click.option("--pcrs", default="0-7", show_default=True, type=Pcrs(), metavar="PCRS",
               help="PCRs that the proof is about.")
 @click.pass_obj
-def recover(choice: Choice, index: int, saa: str, pcrs: str) -> None:
+def recover(choice: Choice, index: int, saa: str, pcrs: bytes) -> None:
     """Open group N, which is closed, with the help of its SAA.
 
     COMMAND is given, on its standard input, a quote of the chip by a new identity key, which shows the SAA
     who asks.  The group is sealed to the machine as it is, too.  While group 0 is closed, nothing else can be
     done with the directory.
     """
-    with failures():
-        bits = pcr_bits(pcrs)
     # Group 0 opens the store, so that the directory has to be opened once more when it is recovered.
     with choice.administration(recovering=True) as manager:
         from manager.requests import GroupRecover2
 
-        request, begun = _begin_recovery(manager, index, bits)
+        request, begun = _begin_recovery(manager, index, pcrs)
         evidence = Evidence.of(manager.ask("meaning"), "recovery", request, begun)
         answer = _answer(saa, evidence.json())
         ask(manager, GroupRecover2(index, answer[:256], answer[256:]))
@@ -242,14 +242,13 @@ def _answer(command: str, asked: str) -> bytes:
 
 
 @click.command("platform")
-@click.option("--pcrs", default="0-7", show_default=True, metavar="PCRS", help="The PCRs it consists of.")
+@click.option("--pcrs", default="0-7", show_default=True, type=Pcrs(), metavar="PCRS",
+              help="The PCRs it consists of.")
 @click.pass_obj
-def platform(choice: Choice, pcrs: str) -> None:
+def platform(choice: Choice, pcrs: bytes) -> None:
     """Print the configuration of the machine as it is now, as cusetpm saa list takes it."""
-    with failures():
-        bits = pcr_bits(pcrs)
     with choice.administration() as manager:
-        found = manager.ask("platform", pcrs=bits.hex())
+        found = manager.ask("platform", pcrs=pcrs.hex())
         if choice.as_json:
             choice.facts(found, {})
         else:

@@ -12,8 +12,8 @@ import click
 from cusetpm.cli.failure import Failure, NotExecutable, NotFound
 from cusetpm.cli.hexadecimal import Hex
 from cusetpm.cli.logs import OneLine
+from cusetpm.cli.pcrlist import Pcrs
 from cusetpm.command import CannotExecute
-from cusetpm.settings import pcr_bits
 from cusetpm.trouble import line
 from hwtpm.errors import MissingPrimitive, ProtocolError, StateError
 
@@ -26,20 +26,6 @@ class _Directory(click.Path):
         if not os.fspath(value):
             self.fail("an empty path", param, ctx)
         return super().convert(value, param, ctx)
-
-
-class Pcrs(click.ParamType[bytes]):
-    """A list of PCRs, as a bit map."""
-
-    name = "pcrs"
-
-    def convert(self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
-        if isinstance(value, bytes):
-            return value
-        try:
-            return pcr_bits(value)
-        except StateError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})

@@ -7,7 +7,6 @@ from hashlib import sha1
 import pytest
 
 from hwtpm.crypto.ids import SHA1, SHA256
-from hwtpm.errors import TpmError
 from hwtpm.tpm12.requests.capability import GetCapability
 from hwtpm.tpm12.requests.endorsement import ReadPubek
 from hwtpm.tpm12.requests.integrity import Extend, PcrRead
@@ -26,25 +25,12 @@ from hwtpm.tpm12.types.codes import (
 from hwtpm.tpm12.types.constants import TPM_CAP_ORD, TPM_ST_CLEAR, TPM_ST_STATE
 from hwtpm.tpm12.types.parent import TPM_ORD_DeepQuote, TPM_ORD_ParentSignEK
 from hwtpm.tpm12.types.pcr import TPM_PCR_SELECTION
+from tests.support.parent import Parent
 from tests.support.tpm2 import refused
 from tests.support.tpm12 import OWNER_AUTH, Machine, composite, once, owned, selection, with_endorsement_key
 
 NONCE = b"n" * 20
 ORDINALS = [TPM_ORD_DeepQuote, TPM_ORD_ParentSignEK]
-
-
-class Parent:
-    """Answers with what it was asked for, or refuses."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[bytes, bytes, int]] = []
-        self.refusal = 0
-
-    def __call__(self, data: bytes, pcrs: bytes, flags: int) -> bytes:
-        if self.refusal:
-            raise TpmError(self.refusal)
-        self.asked.append((data, pcrs, flags))
-        return b"signed: " + data
 
 
 @pytest.fixture

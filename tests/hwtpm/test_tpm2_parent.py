@@ -8,7 +8,6 @@ import pytest
 
 from hwtpm.client import Password
 from hwtpm.crypto.ids import SHA1, SHA256, SHA512
-from hwtpm.errors import TpmError
 from hwtpm.tpm2.requests.capability import GetCapability
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary, HierarchyChangeAuth
 from hwtpm.tpm2.requests.parent import DeepQuote, ParentSignEK
@@ -38,6 +37,7 @@ from hwtpm.tpm2.types.constants import (
 from hwtpm.tpm2.types.handles import TPM_RH_ENDORSEMENT, TPM_RH_OWNER
 from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION, TPMT_HA
 from hwtpm.wire import encode
+from tests.support.parent import Parent
 from tests.support.templates import AES128, STORAGE, ecc
 from tests.support.tpm2 import Machine, refused, started
 
@@ -45,20 +45,6 @@ NONCE = b"n" * 20
 H1, H2, S1 = 0x100, 0x200, 0x900
 P3 = 0x340
 CHIP = b"\1\0\2"
-
-
-class Parent:
-    """Answers with what it was asked for, or refuses."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[bytes, bytes, int]] = []
-        self.refusal = 0
-
-    def __call__(self, data: bytes, pcrs: bytes, flags: int) -> bytes:
-        if self.refusal:
-            raise TpmError(self.refusal)
-        self.asked.append((data, pcrs, flags))
-        return b"signed: " + data
 
 
 @pytest.fixture

@@ -20,29 +20,29 @@ class ParentQuoteResponse(Wire):
     quote: Annotated[bytes, Rest()]
 
 
-class DeepQuote(Command[ParentQuoteResponse]):
-    """The chip's quote of its PCRs and this TPM's is returned; *flags* are VTPM_QUOTE_FLAGS_."""
+class _Owners(Command[ParentQuoteResponse]):
+    """What the owner may ask, and nobody for him."""
 
-    ORD: ClassVar[int] = TPM_ORD_DeepQuote
     AUTHS: ClassVar[tuple[int, ...]] = (1,)
     NEEDS: ClassVar[Needs] = Needs.OWNED
     AUDITABLE: ClassVar[bool] = False
     WRAPPABLE: ClassVar[bool] = False
     LONG: ClassVar[bool] = True
+
+
+class DeepQuote(_Owners):
+    """The chip's quote of its PCRs and this TPM's is returned; *flags* are VTPM_QUOTE_FLAGS_."""
+
+    ORD: ClassVar[int] = TPM_ORD_DeepQuote
     extern_data: TPM_NONCE
     vt_sel: TPM_PCR_SELECTION
     pt_sel: TPM_PCR_SELECTION
     flags: UINT32
 
 
-class ParentSignEK(Command[ParentQuoteResponse]):
+class ParentSignEK(_Owners):
     """The chip's quote of its PCRs and the endorsement key is returned, while that is as it was delivered."""
 
     ORD: ClassVar[int] = TPM_ORD_ParentSignEK
-    AUTHS: ClassVar[tuple[int, ...]] = (1,)
-    NEEDS: ClassVar[Needs] = Needs.OWNED
-    AUDITABLE: ClassVar[bool] = False
-    WRAPPABLE: ClassVar[bool] = False
-    LONG: ClassVar[bool] = True
     extern_data: TPM_NONCE
     pt_sel: TPM_PCR_SELECTION
