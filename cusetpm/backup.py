@@ -3,6 +3,7 @@
     BACKUP/format           "cusetpm backup 1"
     BACKUP/manager.db       the manager's store
     BACKUP/guests/NAME/     uuid, the one of state.0 and state.1 that the store knows, tcsd.data
+    BACKUP/manager.toml     the settings, if there are any; for a directory that has none
 
 The chip is not in it: a store is of use with its chip only, and only until a key is destroyed after the
 backup was made.  To put one back is to accept a roll-back; what was there before is kept beside it.
@@ -23,6 +24,7 @@ from uuid import UUID
 
 from cusetpm.daemon import System
 from cusetpm.records import truth
+from cusetpm.settings import NAME as SETTINGS
 from cusetpm.statedir import RESTORING, StateDirectory
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.slots import Slots, sync_directory, write_whole
@@ -31,6 +33,7 @@ from manager.model import MOVED
 
 _FORMAT: Final = "cusetpm backup 1\n"
 _ASIDE: Final = "replaced."  # directories with what was there before a backup was put back
+_COPYING: Final = "copying"  # the second line of RESTORING, once all that was there has been moved away
 
 
 def check(system: System) -> list[str]:
@@ -76,6 +79,8 @@ def backup(system: System, target: Path) -> int:
     try:
         copies.make()
         system.manager.backup(making / "manager.db", copies.mend)
+        with suppress(FileNotFoundError):
+            write_whole(making / SETTINGS, (system.state.path / SETTINGS).read_bytes())
         write_whole(making / "format", _FORMAT.encode())
         making.rename(target)
     except BaseException:
@@ -142,9 +147,7 @@ def restore(path: Path, source: Path) -> list[str]:
     with closing(StateDirectory(path, restoring=True)) as state:
         state.keep()
         _put_back(path)
-        aside = _free(path)
-        write_whole(path / RESTORING, aside.name.encode())
-        _exchange(path, source, aside)
+        _exchange(path, source)
     try:
         with closing(System(path, accept_rollback=True, restoring=True)) as system:
             damaged = _check_vtpms(system)
@@ -162,32 +165,42 @@ def restore(path: Path, source: Path) -> list[str]:
     return accepted
 
 
-def _exchange(path: Path, source: Path, aside: Path) -> None:
-    """The store and the vTPMs of *path* are in *aside*, and those of *source* in their place, durably."""
+def _exchange(path: Path, source: Path) -> None:
+    """The store and the vTPMs of *path* are aside, and those of *source* in their place, durably."""
+    aside = _free(path)
+    write_whole(path / RESTORING, f"{aside.name}\n".encode())
     aside.mkdir(mode=0o700)
     for each in [*path.glob("manager.db*"), path / "guests"]:
         with suppress(FileNotFoundError):
             each.rename(aside / each.name)
+    for changed in aside, path:
+        sync_directory(changed)
+    write_whole(path / RESTORING, f"{aside.name}\n{_COPYING}\n".encode())
     shutil.copyfile(source / "manager.db", path / "manager.db")
     (path / "manager.db").chmod(0o600)
     shutil.copytree(source / "guests", path / "guests")
-    for each in (path / "manager.db", *(path / "guests").rglob("*"), path / "guests", aside, path):
-        _sync(each)
+    if (source / SETTINGS).exists() and not (path / SETTINGS).exists():
+        shutil.copyfile(source / SETTINGS, path / SETTINGS)
+    for copied in (path / "manager.db", *(path / "guests").rglob("*"), path / "guests", path):
+        _sync(copied)
 
 
 def _put_back(path: Path) -> None:
     """What a restoration that was cut short has moved away is where it was."""
     try:
-        aside = path / (path / RESTORING).read_text()
+        name, *stage = (path / RESTORING).read_text().split()
     except FileNotFoundError:
         return
-    if aside.name.startswith(_ASIDE) and aside.is_dir():
-        moved = list(aside.iterdir())
-        if moved:
-            for each in path.glob("manager.db*"):
-                each.unlink()
-            shutil.rmtree(path / "guests", ignore_errors=True)
-        for each in moved:
+    aside = path / name
+    if stage == [_COPYING]:
+        # All that was there is aside, so what is here is a copy.
+        for each in path.glob("manager.db*"):
+            each.unlink()
+        shutil.rmtree(path / "guests", ignore_errors=True)
+    if aside.is_dir():
+        # As long as this is not complete, nothing here is a copy any more.
+        write_whole(path / RESTORING, f"{name}\n".encode())
+        for each in list(aside.iterdir()):
             each.rename(path / each.name)
         aside.rmdir()
     (path / RESTORING).unlink()

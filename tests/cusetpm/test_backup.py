@@ -174,7 +174,7 @@ def test_a_backup_is_not_written_over_anything(tmp_path: Path, system: System) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state", "there"]
 
 
-@pytest.mark.parametrize("step", range(12))
+@pytest.mark.parametrize("step", range(14))
 def test_a_restoration_cut_short_is_seen_and_done_again(
         tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(System(tmp_path / "state")) as system:
@@ -211,6 +211,12 @@ def test_a_restoration_cut_short_is_seen_and_done_again(
     if (tmp_path / "state" / "restoring").exists():
         with pytest.raises(StateError, match="a backup was being put back when that was cut short"):
             System(tmp_path / "state")
+        # Whatever was cut short, what was there is there again when no backup can be put back.
+        bad = shutil.copytree(tmp_path / "backup", tmp_path / "bad")
+        (bad / "manager.db").write_bytes(b"x" * 9000)
+        with pytest.raises(StateError, match="not a manager's store"):
+            restore(tmp_path / "state", bad)
+        owners(tmp_path / "state", one="2")
         restore(tmp_path / "state", tmp_path / "backup")
         done = True
     owners(tmp_path / "state", one="1" if done else "2")

@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from cusetpm.backup import backup, restore
 from cusetpm.chips import OutsideChip, RegisterChip
+from cusetpm.daemon import System
 from hwtpm.errors import ProtocolError, StateError
 from hwtpm.family import family
 from hwtpm.tis.registers import TIS_BASE, TIS_SIZE
@@ -101,6 +103,17 @@ def test_what_was_stored_is_read_after_a_kill(tmp_path: Path, tpm: str, by_path:
     assert output == "kept"
     assert int(errors.split(" chip commands")[0].rsplit(" ", 1)[1]) > 0
     assert not list(place.glob("chip.*"))
+
+
+def test_a_backup_goes_to_a_new_directory_with_the_same_chip(tmp_path: Path, tpm: str, by_path: str) -> None:
+    settings(tmp_path / "s", chip=tpm, driver=by_path)
+    run(tmp_path / "s", "sh", "-c", _STORE)
+    with closing(System(tmp_path / "s")) as system:
+        system.release()
+        assert backup(system, tmp_path / "backup") == 1
+    assert restore(tmp_path / "new", tmp_path / "backup") == []
+    output, _ = run(tmp_path / "new", "tpm2_nvread", "0x1500001")
+    assert output == "kept"
 
 
 def test_an_old_copy_of_the_store_is_refused(tmp_path: Path, tpm: str, by_path: str) -> None:
