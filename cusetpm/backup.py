@@ -15,21 +15,26 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from cusetpm.daemon import System
+from cusetpm.chips import open_chip
+from cusetpm.daemon import System, sealing
 from cusetpm.records import truth
 from cusetpm.settings import NAME as SETTINGS
+from cusetpm.settings import read as read_settings
 from cusetpm.statedir import RESTORING, StateDirectory
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.slots import Slots, sync_directory, write_whole
 from manager.book import Book, Closed, NoVtpm
+from manager.check import check as check_store
 from manager.model import MOVED
+from manager.store import copied
 
 _FORMAT: Final = "cusetpm backup 1\n"
 _ASIDE: Final = "replaced."  # directories with what was there before a backup was put back
@@ -62,6 +67,21 @@ def _check_vtpms(system: System) -> list[str]:
         except (StateError, OSError) as error:
             found.append(f"vTPM {name}: {error}")
     return found
+
+
+def damages(path: Path) -> list[str]:
+    """Return a line for everything in the store of the state directory *path* that is damaged or old.
+
+    For one that cannot be started, of which a start tells only what is in its way.  Nothing is changed.
+    StateError and OSError as a start raises them, for what has to be there first.
+    """
+    with ExitStack() as stack:
+        state = stack.enter_context(closing(StateDirectory(path)))
+        found = read_settings(path)
+        way = open_chip(found, state.chip, lambda: time.monotonic_ns() // 1_000_000)
+        stack.callback(way.close)
+        store = stack.enter_context(copied(state.manager))
+        return [] if store is None else check_store(store, sealing(found, way))
 
 
 def backup(system: System, target: Path) -> int:
@@ -181,8 +201,8 @@ def _exchange(path: Path, source: Path) -> None:
     shutil.copytree(source / "guests", path / "guests")
     if (source / SETTINGS).exists() and not (path / SETTINGS).exists():
         shutil.copyfile(source / SETTINGS, path / SETTINGS)
-    for copied in (path / "manager.db", *(path / "guests").rglob("*"), path / "guests", path):
-        _sync(copied)
+    for made in (path / "manager.db", *(path / "guests").rglob("*"), path / "guests", path):
+        _sync(made)
 
 
 def _put_back(path: Path) -> None:

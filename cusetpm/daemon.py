@@ -222,7 +222,7 @@ def _way_to(settings: Settings, way: ChipWay) -> Callable[[bytes], bytes]:
     return Patient(execute, time.monotonic, time.sleep)
 
 
-def _sealing(settings: Settings, way: ChipWay) -> SealingChip:
+def sealing(settings: Settings, way: ChipWay) -> SealingChip:
     """Return the chip at the end of *way* as the manager always needs it."""
     execute = _way_to(settings, way)
     if settings.chip == "1.2":  # its client is imported for that only
@@ -305,11 +305,11 @@ class System:
             self.settings = settings
             self.chip = open_chip(settings, self.state.chip, now, self._primes.take, key)
             stack.callback(self.chip.close)
-            sealing = _sealing(settings, self.chip)
+            its_chip = sealing(settings, self.chip)
             self.manager: Manager
             try:
                 self.manager = Manager(
-                    self.state.manager, sealing, os.urandom, pcr_bits(settings.pcrs), now=now,
+                    self.state.manager, its_chip, os.urandom, pcr_bits(settings.pcrs), now=now,
                     interval=COUNT_INTERVAL_MS, held=True, scratch=scratch, auto_create=settings.auto_create,
                     accept_rollback=accept_rollback)
             except RootClosed as error:
@@ -317,9 +317,9 @@ class System:
                     raise
                 from manager.closed import ClosedManager
 
-                self.manager = ClosedManager(self.state.manager, sealing, os.urandom, error.pcrs, scratch)
+                self.manager = ClosedManager(self.state.manager, its_chip, os.urandom, error.pcrs, scratch)
             self.service = Service(
-                self.manager, sealing, lambda: _attesting(settings, self.chip), os.urandom,
+                self.manager, its_chip, lambda: _attesting(settings, self.chip), os.urandom,
                 meaning=lambda: _meaning(settings), guests_administrate=settings.administrator == "first")
             stack.callback(self.manager.close, self._not_counted)
             if self.manager.new:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cusetpm import backup as backups
-from cusetpm.backup import backup, check, restore
+from cusetpm.backup import backup, check, damages, restore
 from cusetpm.daemon import Device, System
 from hwtpm.client import Client, Password
 from hwtpm.errors import StateError, TpmError
@@ -252,6 +254,28 @@ def test_what_is_damaged_in_the_store_is_named(
     with closing(Store(tmp_path / "state" / "manager.db")) as store:
         found = check_store(store, sealing)
     assert any(line.startswith(says.format(other=other)) for line in found), found
+
+
+def test_a_directory_that_cannot_be_started_is_looked_at_all_the_same(
+        tmp_path: Path, system: System, family: str) -> None:
+    """A start tells only the first of what is in its way; nothing is changed by the look."""
+    for name in "one", "other":
+        change(guest(system, name), "", name)
+    one, other = (system.state.guest(name)[0] for name in ("one", "other"))
+    path = tmp_path / "state"
+    system.close()
+    put_settings(path, family)
+    assert damages(path) == []
+    damage(path, "UPDATE vtpm SET sealed = zeroblob(length(sealed)) WHERE created = 1")
+    damage(path, "UPDATE vtpm SET sealed = zeroblob(length(sealed)) WHERE created = 2")
+    files = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    assert damages(path) == [
+        f"the row of vTPM {uuid} is damaged; put the newest copy of the store back" for uuid in (one, other)]
+    looked = subprocess.run([sys.executable, "-m", "cusetpm", "manager", "--state-dir", str(path), "check"],
+                            capture_output=True, text=True, check=False, timeout=120)
+    assert (looked.returncode, looked.stderr) == (1, "")
+    assert looked.stdout.splitlines() == damages(path)
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == files
 
 
 def test_a_damaged_page_is_named(tmp_path: Path, system: System) -> None:
