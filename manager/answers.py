@@ -89,7 +89,8 @@ class Answers:
 
     def group_del(self, connection: Connection, request: r.GroupDel) -> r.Nothing:
         """GROUP_DEL."""
-        self.groups.delete(request.group_id, self.vtpms.is_open)
+        with self.vtpms.settled():
+            self.groups.delete(request.group_id, self.vtpms.is_open)
         return r.Nothing()
 
     def group_activate(self, connection: Connection, request: r.GroupActivate) -> r.GroupActivateResponse:

@@ -25,7 +25,7 @@ from hwtpm.tpm12.types.codes import (
     TPM_KEYNOTFOUND,
 )
 from manager.attesting import AttestingConversation, NewAik, Quote
-from manager.cfglist import CfgList, read_update, selection
+from manager.cfglist import CfgList, Update, read_update, selection
 from manager.chipuse import ChipUse
 from manager.closed import ClosedManager
 from manager.keys import KEY_SIZE
@@ -135,7 +135,8 @@ class Groups:
     def delete(self, index: int, is_open: Callable[[UUID], bool]) -> None:
         """The group and its vTPMs are gone, with the keys of both.
 
-        TPM_FAIL for the first group, which controls the whole, and while a vTPM of it *is_open*.
+        TPM_FAIL for the first group, which controls the whole, and while a vTPM of it *is_open*, which has to
+        stay as it is meanwhile.
         """
         number = group_number(self._manager, index)
         if number == ROOT:
@@ -184,6 +185,8 @@ class Groups:
             quote = chip.quote(group.aik, group.aik_auth, checked_selection(pcrs), extern)
         with self._manager.change() as change:
             group = change.group(number)
+            if group.registered:
+                raise Refused(TPM_FAIL, f"group {index} has been registered meanwhile")
             group.registered, group.recovery = 1, self._recovery(group, key, secret)
             change.put_group(number, group)
         return Registration(exchange.public, blob, quote)
@@ -196,9 +199,23 @@ class Groups:
         TPM_BAD_PARAMETER and TPM_SIZE as `read_update` says; TPM_INAPPROPRIATE_SIG, TPM_DECRYPT_ERROR and
         TPM_ENCRYPT_ERROR if the SAA did not sign the list.
         """
-        number, group = self._provisioned(index)
-        family = self._use.family
-        sequence = int.from_bytes(signed[:8], "big")
+        number, _ = self._provisioned(index)
+        with self._manager.change() as change:
+            group = change.group(number)
+            new = self._checked(index, group, signature, signed)
+            group.sequence = new.cfg_list.sequence
+            group.platforms = [Platform(bits, found) for bits, found in
+                               zip(new.selections, new.cfg_list.platforms, strict=True)]
+            group.kernels = list(new.cfg_list.kernels)
+            key = _recovery_key(group, change.secret(number)) if group.registered else b""
+            change.seal(number, group.platforms)
+            if key:
+                group.recovery = self._recovery(group, key, change.secret(number))
+            change.put_group(number, group)
+
+    def _checked(self, index: int, group: Group, signature: bytes, signed: bytes) -> Update:
+        """Return what *signed* has, if it may follow on what *group* has and its SAA has signed it."""
+        family, sequence = self._use.family, int.from_bytes(signed[:8], "big")
         if len(signed) >= 8 and sequence < group.sequence:
             raise Refused(TPM_FAIL, f"the list of group {index} is number {group.sequence} already, this one "
                                     f"is {sequence}")
@@ -211,17 +228,7 @@ class Groups:
             raise Refused(code, f"the SAA of group {index} has not signed this configuration list")
         if installed(group) and sequence == group.sequence and octets != cfg_list(group).octets(family):
             raise Refused(TPM_FAIL, f"group {index} has another list with number {sequence}")
-        with self._manager.change() as change:
-            group = change.group(number)
-            group.sequence = sequence
-            group.platforms = [Platform(bits, found) for bits, found in
-                               zip(new.selections, new.cfg_list.platforms, strict=True)]
-            group.kernels = list(new.cfg_list.kernels)
-            key = _recovery_key(group, change.secret(number)) if group.registered else b""
-            change.seal(number, group.platforms)
-            if key:
-                group.recovery = self._recovery(group, key, change.secret(number))
-            change.put_group(number, group)
+        return new
 
     def show(self, index: int) -> Shown:
         """Return what the group is, whether it is closed or not."""

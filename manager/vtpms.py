@@ -8,7 +8,7 @@ list, only kernels that are in it open its vTPMs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from threading import Lock
 from typing import Final, NamedTuple
@@ -109,8 +109,7 @@ class Vtpms:
         if not connection.opened:
             number = self._manager.find(uuid)
             group = self._manager.group(ROOT if number is None else number)
-            hashes_ = kernel_hashes(connection.label)
-            connection.kernel = next((found for found in hashes_ if found in group.kernels), hashes_[-1])
+            connection.kernel = _listed(kernel_hashes(connection.label), set(group.kernels))
         return connection.kernel
 
     def administrates(self, connection: Connection) -> bool:
@@ -132,6 +131,12 @@ class Vtpms:
             connection.opened = False
 
     # What administrators do
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Nobody opens or leaves a vTPM meanwhile."""
+        with self._lock:
+            yield
 
     def connection(self, uuid: UUID) -> Connection | None:
         """Return the connection that has the vTPM open."""
@@ -162,10 +167,11 @@ class Vtpms:
 
     def delete(self, uuid: UUID) -> None:
         """The vTPM is gone, and so is its key; TPM_FAIL while it is open."""
-        self._check_not_open(uuid)
-        self._number_of(uuid)
-        with self._manager.change() as change:
-            change.remove_vtpm(uuid)
+        with self.settled():
+            self._check_not_open(uuid)
+            self._number_of(uuid)
+            with self._manager.change() as change:
+                change.remove_vtpm(uuid)
 
     def show(self, uuid: UUID) -> VtpmShown:
         """Return what is known of the vTPM."""
@@ -184,9 +190,9 @@ class Vtpms:
         wanted = open_group(self._manager, index)
         if flags & ~ADMIN:
             raise Refused(TPM_BAD_PARAMETER, f"flags 0x{flags:x} cannot be set")
-        if number != wanted:
-            self._check_not_open(uuid)
-        with self._manager.change() as change:
+        with self.settled(), self._manager.change() as change:
+            if number != wanted:
+                self._check_not_open(uuid)
             vtpm = change.vtpm(uuid)
             vtpm.flags = vtpm.flags & ~ADMIN | flags
             vtpm.kernel = b"" if kernel == NO_KERNEL else kernel
@@ -204,11 +210,10 @@ class Vtpms:
             number = self._manager.find(uuid)
             group = self._manager.group(ROOT if number is None else number)
             vtpm = Vtpm() if number is None else self._manager.vtpm(uuid)
-            hashes_ = kernel_hashes(connection.label)
-            listed = {*group.kernels, vtpm.kernel}
-            connection.kernel = next((found for found in hashes_ if found in listed), hashes_[-1])
-            if (installed(group) and not set(group.kernels).intersection(hashes_)) or (
-                    vtpm.kernel and vtpm.kernel not in hashes_):
+            stands_for = kernel_hashes(connection.label)
+            connection.kernel = _listed(stands_for, {*group.kernels, vtpm.kernel})
+            if (installed(group) and not set(group.kernels).intersection(stands_for)) or (
+                    vtpm.kernel and vtpm.kernel not in stands_for):
                 raise Refused(TPM_DISABLED, f"its kernel {connection.kernel.hex()} (label "
                                             f"{connection.label!r}) is not one that may open it")
             if number is not None or creating:
@@ -270,6 +275,11 @@ def kernel_hashes(label: str) -> list[bytes]:
         return [NO_KERNEL]
     user, colon, _ = label.partition(":")
     return [_sha1(label), *([_sha1(f"*{label[len(user) :]}")] if colon and user else [])]
+
+
+def _listed(stands_for: Sequence[bytes], listed: Set[bytes]) -> bytes:
+    """Return the first of the hashes that is *listed*, the last of them if none is."""
+    return next((found for found in stands_for if found in listed), stands_for[-1])
 
 
 def _sha1(text: str) -> bytes:
