@@ -6,6 +6,7 @@ the packages of that kernel's very version; of 140 MB of sources, a few files ar
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -37,7 +38,9 @@ def prepare_trusted() -> Path:
     with locked_cache() as cache:
         kernel = cached_package(cache)
         assert kernel is not None
-        built = cache / f"{kernel.stem}-trusted"
+        # The recipe is part of the name, as for the image.
+        recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+        built = cache / f"{kernel.stem}-trusted-{recipe}"
         if not built.exists():
             for name in _PROGRAMS:
                 if shutil.which(name) is None:
