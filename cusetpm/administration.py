@@ -108,7 +108,7 @@ def administrator(system: System) -> Administrator:
 def initialise(path: Path, settings: Settings) -> None:
     """There is a state directory at *path* with a manager that is set so; StateError if there is one already.
 
-    If that fails, nothing of it is left.
+    If that fails, nothing of it is left in the directory.
     """
     from cusetpm.daemon import System
 
@@ -122,8 +122,9 @@ def initialise(path: Path, settings: Settings) -> None:
         with closing(System(path)) as system:
             system.release()
     except BaseException:
-        for name in (NAME, *(("format", "lock") if fresh else ())):
-            (path / name).unlink(missing_ok=True)
+        for pattern in (NAME, "manager.db*", *(("chip.?", "format", "lock") if fresh else ())):
+            for file in path.glob(pattern):
+                file.unlink()
         with suppress(OSError):
             path.rmdir()
         raise

@@ -14,10 +14,10 @@ from threading import Lock
 from uuid import UUID
 
 from hwtpm.errors import StateError
-from manager.book import Closed
+from manager.book import Book, Closed
 from manager.change import Change
 from manager.manager import Manager
-from manager.model import ROOT, Group, SealedKey, Vtpm
+from manager.model import ROOT, SealedKey
 from manager.sealing import SealingChip
 from manager.store import copied
 
@@ -88,32 +88,17 @@ class ClosedManager(Manager):
         """Closed."""
         raise Closed(ROOT, self._pcrs)
 
-    def load_hash_key(self, uuid: UUID) -> bytes | None:
-        """Closed."""
-        raise Closed(ROOT, self._pcrs)
-
     @contextmanager
     def change(self) -> Iterator[Change]:
         """Closed."""
         raise Closed(ROOT, self._pcrs)
         yield  # type: ignore[unreachable]
 
-    def group(self, number: int) -> Group:
+    def check(self) -> list[str]:
         """Closed."""
         raise Closed(ROOT, self._pcrs)
 
-    def secret(self, number: int) -> bytes:
-        """Closed."""
+    @contextmanager
+    def _reading(self) -> Iterator[Book]:
         raise Closed(ROOT, self._pcrs)
-
-    def find(self, uuid: UUID) -> int | None:
-        """Closed."""
-        raise Closed(ROOT, self._pcrs)
-
-    def vtpm(self, uuid: UUID) -> Vtpm:
-        """Closed."""
-        raise Closed(ROOT, self._pcrs)
-
-    def vtpms(self, group: int, offset: int = 0, limit: int | None = None) -> list[UUID]:
-        """Closed."""
-        raise Closed(ROOT, self._pcrs)
+        yield  # type: ignore[unreachable]

@@ -69,6 +69,7 @@ def unsealed_root(chip: Conversation, seals: Sequence[SealedKey]) -> bytes:
     try:
         return unsealed(chip, seals)
     except OtherConfiguration as error:
-        raise RootClosed(f"the chip does not unseal the root key: its PCRs ({pcr_list(error.pcrs)}) have "
-                         f"changed; start the machine as it was when the store was made, or have the SAA of "
-                         f"the first group recover it", error.pcrs) from None
+        raise RootClosed(
+            f"the chip does not unseal the root key: its PCRs ({pcr_list(error.pcrs)}) have changed; start "
+            f"the machine as it was when the store was made, or have the SAA of the first group recover it "
+            f"(cusetpm manager group recover 0)", error.pcrs) from None

@@ -198,10 +198,10 @@ def recover(choice: Choice, index: int, saa: str, pcrs: bytes) -> None:
 
     COMMAND is given, on its standard input, a quote of the chip by a new identity key, which shows the SAA
     who asks.  The group is sealed to the machine as it is, too.  While group 0 is closed, nothing else can be
-    done with the directory.
+    done with the directory, but to print its platform.
     """
     # Group 0 opens the store, so that the directory has to be opened once more when it is recovered.
-    with choice.administration(recovering=True) as manager:
+    with choice.administration(recovering=index == 0) as manager:
         from manager.requests import GroupRecover2
 
         request, begun = _begin_recovery(manager, index, pcrs)
@@ -247,7 +247,7 @@ def _answer(command: str, asked: str) -> bytes:
 @click.pass_obj
 def platform(choice: Choice, pcrs: bytes) -> None:
     """Print the configuration of the machine as it is now, as cusetpm saa list takes it."""
-    with choice.administration() as manager:
+    with choice.administration(recovering=True) as manager:
         found = manager.ask("platform", pcrs=pcrs.hex())
         if choice.as_json:
             choice.facts(found, {})

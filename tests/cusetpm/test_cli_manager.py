@@ -157,6 +157,11 @@ def test_a_wrong_setting_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
 
 
+def test_a_chip_that_does_not_obey_leaves_nothing(tmp_path: Path) -> None:
+    assert "the chip has an owner password" in refused(tmp_path / "s", "init", "--owner-auth", "text:wrong")
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_list_is_as_the_manager_reads_it(tmp_path: Path) -> None:
     digest = "cd" * 32
     run("saa", "list", "--sequence", "3", "--platform", f"0-7:{digest}", "--kernel", "ab" * 20,

@@ -22,6 +22,14 @@ EXTEND = {
 KEEP = "tpm2_nvdefine -Q 0x1500001 -s 4 && printf kept | tpm2_nvwrite 0x1500001 -i -"
 
 
+def measure(chip: Path, tpm: str) -> None:
+    """The TPM at the socket *chip* has another value in PCR 7."""
+    with socket.socket(socket.AF_UNIX) as way:
+        way.connect(str(chip))
+        way.sendall(EXTEND[tpm])
+        assert way.recv(4096)[6:10] == bytes(4)
+
+
 @pytest.mark.parametrize("tpm", ["2.0", "1.2"])
 def test_the_saa_of_group_0_recovers_a_store_that_cannot_be_opened(tmp_path: Path, tpm: str) -> None:
     data, place, saa = tmp_path / "chip.sock", tmp_path / "s", Saa(tpm)
@@ -36,21 +44,42 @@ def test_the_saa_of_group_0_recovers_a_store_that_cannot_be_opened(tmp_path: Pat
         assert (made["group"], made["registered"]) == (0, True)
         run("run", "--front-end", "socket", "--state-dir", place, "--", "sh", "-c", KEEP)
         before = (place / "manager.db").read_bytes()
-        with socket.socket(socket.AF_UNIX) as chip:
-            chip.connect(str(data))
-            chip.sendall(EXTEND[tpm])
-            assert chip.recv(4096)[6:10] == bytes(4)
+        was = ask(place, "platform")["digest"]
+        measure(data, tpm)
         says = refused(place, "group", "list")
         assert "manager.db: the chip does not unseal the root key: its PCRs (0, 1, 2, 3, 4, 5, 6, 7)" in says
         assert "have the SAA of the first group recover it" in says
+        assert says.endswith("(cusetpm manager group recover 0)\n")
         assert run("run", "--state-dir", place, "--", "true", expect=125)[1] == says
+        assert refused(place, "group", "recover", "1", "--saa", "true") == says
         answer = [*CUSETPM, "saa", "answer", "--secret", str(files["secret"]), "--registration",
                   str(files["registration"])]
-        wrong = f"{shlex.join(answer)} --platform 0-7:{'00' * (32 if tpm == '2.0' else 20)}"
+        here = ask(place, "platform")
+        wrong, right = (f"{shlex.join(answer)} --platform 0-7:{digest}" for digest in (was, here["digest"]))
         assert "none of the configurations" in refused(place, "group", "recover", "0", "--saa", wrong)
         assert (place / "manager.db").read_bytes() == before
-        found = ask(place, "group", "recover", "0", "--saa", shlex.join(answer))
+        found = ask(place, "group", "recover", "0", "--saa", right)
         assert (found["group"], found["state"], found["vtpms"]) == (0, "open", 1)
         assert run("run", "--front-end", "socket", "--state-dir", place, "--",
                    "tpm2_nvread", "-s", "4", "0x1500001")[0] == "kept"
         assert "group 0 is open" in refused(place, "group", "recover", "0", "--saa", "true")
+
+
+@pytest.mark.parametrize("tpm", ["2.0", "1.2"])
+def test_no_other_key_and_no_other_chip_opens_the_store(tmp_path: Path, tpm: str) -> None:
+    data, other, place = tmp_path / "chip.sock", tmp_path / "other.sock", tmp_path / "s"
+    with swtpm(tmp_path / "chip", tpm, f"type=unixio,path={data}", f"type=unixio,path={data}.ctrl"):
+        run("manager", "--state-dir", place, "init", "--chip", tpm, "--driver", f"swtpm:{data}")
+        kept = (place / "manager.db").read_bytes()
+        measure(data, tpm)
+        wrong = f"printf {'02' * 288}"  # a key for nothing
+        assert "this is not the key of the first group" in refused(
+            place, "group", "recover", "0", "--saa", wrong)
+    with swtpm(tmp_path / "other", tpm, f"type=unixio,path={other}", f"type=unixio,path={other}.ctrl"):
+        settings = place / "manager.toml"
+        settings.write_text(settings.read_text().replace(str(data), str(other)))
+        for verb in ("show",), ("group", "recover", "0", "--saa", wrong):
+            assert refused(place, *verb) == (
+                f"cusetpm: {place}/manager.db: the root key is sealed to another chip, or this chip was "
+                f"cleared; put the chip's NV back that belongs to this store\n")
+    assert (place / "manager.db").read_bytes() == kept
