@@ -115,8 +115,7 @@ def check(choice: Choice) -> int:
 def backup(choice: Choice, target: Path) -> None:
     """Make a backup of store and vTPMs in the new directory BACKUP, also while they are used.
 
-    It is of use with the same chip only, and until a key is destroyed: that of a vTPM that is deleted or
-    moved away.
+    It is of use with the same chip only, and until a key is destroyed: that of a vTPM that is deleted, say.
     """
     with choice.administration() as manager:
         count = manager.ask("backup", target=os.path.abspath(target))
