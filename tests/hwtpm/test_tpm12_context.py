@@ -16,6 +16,7 @@ from hwtpm.tpm12.requests.context import (
     TerminateHandle,
 )
 from hwtpm.tpm12.requests.nv import DirWriteAuth
+from hwtpm.tpm12.requests.signing import Sign
 from hwtpm.tpm12.requests.startup import SaveState, Startup
 from hwtpm.tpm12.types.codes import (
     TPM_BAD_HANDLE,
@@ -88,6 +89,18 @@ def test_a_volatile_key_does_not(machine: Machine) -> None:
     restart(machine)
     with refused(TPM_BADCONTEXT):
         machine.run(LoadContext(0, 0, blob))
+
+
+def test_a_volatile_key_outlives_a_resumed_state_only(machine: Machine) -> None:
+    template = key_template(TPM_KEY_SIGNING, SIGNING_PARMS, flags=TPM_ISVOLATILE)
+    handle = load_key(machine.client, create_key(machine.client, template))
+    machine.run(SaveState())
+    machine.power_cycle()
+    machine.run(Startup(TPM_ST_STATE))
+    machine.run(Sign(handle, bytes(20)), machine.client.oiap(KEY_AUTH))
+    machine.run(SaveState())
+    restart(machine)
+    assert not machine.tpm.keys.loaded
 
 
 def test_a_saved_session_is_gone_until_it_is_loaded_once(machine: Machine) -> None:

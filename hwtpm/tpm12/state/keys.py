@@ -15,7 +15,7 @@ from hwtpm.tpm12.state.handles import new_handle
 from hwtpm.tpm12.state.owner import Owner, Start
 from hwtpm.tpm12.types.base import SECRET_SIZED, TPM_BOOL, TPM_SECRET, UINT8, UINT32
 from hwtpm.tpm12.types.codes import TPM_INVALID_KEYHANDLE, TPM_NOSPACE
-from hwtpm.tpm12.types.constants import TPM_ISVOLATILE, TPM_KEY_CONTROL_OWNER_EVICT, TPM_TAG_KEY12
+from hwtpm.tpm12.types.constants import TPM_KEY_CONTROL_OWNER_EVICT, TPM_TAG_KEY12
 from hwtpm.tpm12.types.key import TPM_KEY, TPM_PUBKEY, TPM_RSA_KEY_PARMS
 from hwtpm.tpm12.types.pcr import TPM_LOC_ALL, TPM_PCR_INFO, TPM_PCR_INFO_LONG, TPM_PCR_INFO_SHORT
 from hwtpm.wire import ListOf, Wire, decode, encode
@@ -197,11 +197,9 @@ class Keys(Owner):
         self.loaded.clear()
 
     def startup(self, start: Start) -> None:
-        """Loaded keys stay with a resumed state, unless they are volatile; else only the owner's."""
-        for entry in list(self.loaded.values()):
-            volatile = start is not Start.STATE or entry.key.public.key_flags & TPM_ISVOLATILE
-            if volatile and not entry.owner_evict:
-                del self.loaded[entry.handle]
+        """Loaded keys stay with a resumed state; else only the owner's."""
+        if start is not Start.STATE:
+            self.loaded = {handle: entry for handle, entry in self.loaded.items() if entry.owner_evict}
 
     def save(self) -> bytes:
         """Return version and the keys under the owner's control."""
