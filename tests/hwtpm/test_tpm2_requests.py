@@ -44,7 +44,9 @@ def declared() -> list[type[Command[Any]]]:
 REQUESTS = declared()
 WIRED: list[type[Wire]] = [*REQUESTS, *{response_of(r): None for r in REQUESTS}]
 ALTERNATIVES = {"HMAC", "MAC", "HMACStart", "MACStart"}  # A TPM has one of each pair (Part 2, 6.5.2).
-CODES = {n.removeprefix("TPM_CC_"): v for n, v in vars(constants).items() if n.startswith("TPM_CC_")}
+# Codes of ours are without TPM_: they are no constants of the specification.
+CODES = {n.removeprefix("TPM_").removeprefix("CC_"): v for n, v in vars(constants).items()
+         if n.startswith(("TPM_CC_", "CC_")) and n != "CC_VEND"}
 NOT_DECLARED = {"FIRST", "LAST", "Vendor_TCG_Test"}  # The last only tests the dispatch of vendor commands.
 
 
