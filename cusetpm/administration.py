@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from cusetpm.devices.rawsocket import RawSocket
+from cusetpm.progress import Progress, untold
 from cusetpm.settings import NAME, Settings
 from cusetpm.settings import write as write_settings
 from cusetpm.statedir import InUse, StateDirectory
@@ -78,10 +79,10 @@ class Administrator:
 
 
 class Administration:
-    """A way to an `Administrator`."""
+    """A way to an `Administrator`, which is in this process unless *elsewhere*."""
 
-    def __init__(self, transmit: Callable[[bytes], bytes]) -> None:
-        self.execute = transmit
+    def __init__(self, transmit: Callable[[bytes], bytes], *, elsewhere: bool = False) -> None:
+        self.execute, self.elsewhere = transmit, elsewhere
 
     def ask(self, question: str, **arguments: Any) -> Any:
         """Return the answer; StateError, one line for people, if there is none."""
@@ -131,11 +132,11 @@ def initialise(path: Path, settings: Settings) -> None:
 
 
 @contextmanager
-def administer(path: Path, **start: Any) -> Iterator[Administration]:
+def administer(path: Path, progress: Progress = untold, **start: Any) -> Iterator[Administration]:
     """Give a way to the administrator of the state directory *path*, which exists.
 
-    If nobody uses the directory, *start* is how a `System` of it is started.  Raises StateError and OSError
-    as that does.
+    If nobody uses the directory, *start* is how a `System` of it is started, and its `progress` is given.
+    Raises StateError and OSError as that does.
     """
     from cusetpm.daemon import System  # with the engines, which a process that is there has already
 
@@ -147,9 +148,10 @@ def administer(path: Path, **start: Any) -> Iterator[Administration]:
         except OSError:
             raise StateError(f"{busy}; it does not answer questions") from None
         with file:
-            yield Administration(file.execute)
+            yield Administration(file.execute, elsewhere=True)
         return
     try:
+        system.progress = progress
         system.release()
         yield Administration(administrator(system).execute)
     finally:

@@ -25,6 +25,7 @@ from uuid import UUID
 
 from cusetpm.chips import open_chip
 from cusetpm.daemon import System, sealing
+from cusetpm.progress import Progress, untold
 from cusetpm.records import truth
 from cusetpm.settings import NAME as SETTINGS
 from cusetpm.settings import read as read_settings
@@ -41,17 +42,17 @@ _ASIDE: Final = "replaced."  # directories with what was there before a backup w
 _COPYING: Final = "copying"  # the second line of RESTORING, once all that was there has been moved away
 
 
-def check(system: System) -> list[str]:
+def check(system: System, progress: Progress = untold) -> list[str]:
     """Return a line for everything in the released *system*'s directory that is damaged; none is good.
 
     A state of a vTPM whose group is closed cannot be looked at, nor one that has moved away.
     """
-    return system.manager.check() + _check_vtpms(system)
+    return system.manager.check() + _check_vtpms(system, progress)
 
 
-def _check_vtpms(system: System) -> list[str]:
+def _check_vtpms(system: System, progress: Progress) -> list[str]:
     found = []
-    for name, uuid, path in _vtpms(system.state):
+    for name, uuid, path in progress("checking", list(_vtpms(system.state))):
         try:
             vtpm = system.manager.vtpm(uuid)
             if vtpm.flags & MOVED:
@@ -84,7 +85,7 @@ def damages(path: Path) -> list[str]:
         return [] if store is None else check_store(store, sealing(found, way))
 
 
-def backup(system: System, target: Path) -> int:
+def backup(system: System, target: Path, progress: Progress = untold) -> int:
     """*target*, which is not there yet, is a backup of what *system* uses; return how many vTPMs are in it.
 
     Saves wait only for the copy of the store, and for states that have changed since their copy was made.
@@ -97,7 +98,7 @@ def backup(system: System, target: Path) -> int:
     copies = _Copies(system.state, making / "guests")
     making.mkdir(mode=0o700)
     try:
-        copies.make()
+        copies.make(progress)
         system.manager.backup(making / "manager.db", copies.mend)
         with suppress(FileNotFoundError):
             write_whole(making / SETTINGS, (system.state.path / SETTINGS).read_bytes())
@@ -117,9 +118,9 @@ class _Copies:
         self._state, self._target = state, target
         self.digests: dict[UUID, set[bytes]] = {}
 
-    def make(self) -> None:
+    def make(self, progress: Progress) -> None:
         """There is a copy of each, which may be too old by the time that all are made."""
-        for name, uuid, path in _vtpms(self._state):
+        for name, uuid, path in progress("copying", list(_vtpms(self._state))):
             self._copy(name, uuid, path)
         self._target.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -151,7 +152,7 @@ class _Copies:
                     self.digests[uuid].add(sha256(record).digest())
 
 
-def restore(path: Path, source: Path) -> list[str]:
+def restore(path: Path, source: Path, progress: Progress = untold) -> list[str]:
     """The state directory *path* is as when the backup *source* was made; return what was accepted for that.
 
     What was there is in a directory of its own in *path*.  StateError, one line for people, if *source* is no
@@ -167,10 +168,10 @@ def restore(path: Path, source: Path) -> list[str]:
     with closing(StateDirectory(path, restoring=True)) as state:
         state.keep()
         _put_back(path)
-        _exchange(path, source)
+        _exchange(path, source, progress)
     try:
         with closing(System(path, accept_rollback=True, restoring=True)) as system:
-            damaged = _check_vtpms(system)
+            damaged = _check_vtpms(system, progress)
             if damaged:
                 raise StateError(f"{source}: {damaged[0]}")
             system.release()
@@ -185,7 +186,7 @@ def restore(path: Path, source: Path) -> list[str]:
     return accepted
 
 
-def _exchange(path: Path, source: Path) -> None:
+def _exchange(path: Path, source: Path, progress: Progress) -> None:
     """The store and the vTPMs of *path* are aside, and those of *source* in their place, durably."""
     aside = _free(path)
     write_whole(path / RESTORING, f"{aside.name}\n".encode())
@@ -198,10 +199,15 @@ def _exchange(path: Path, source: Path) -> None:
     write_whole(path / RESTORING, f"{aside.name}\n{_COPYING}\n".encode())
     shutil.copyfile(source / "manager.db", path / "manager.db")
     (path / "manager.db").chmod(0o600)
-    shutil.copytree(source / "guests", path / "guests")
+    (path / "guests").mkdir(mode=0o700)
+    for home in progress("restoring", list((source / "guests").iterdir())):
+        copy = path / "guests" / home.name
+        shutil.copytree(home, copy)
+        for made in (*copy.rglob("*"), copy):
+            _sync(made)
     if (source / SETTINGS).exists() and not (path / SETTINGS).exists():
         shutil.copyfile(source / SETTINGS, path / SETTINGS)
-    for made in (path / "manager.db", *(path / "guests").rglob("*"), path / "guests", path):
+    for made in path / "manager.db", path / "guests", path:
         _sync(made)
 
 

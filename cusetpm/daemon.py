@@ -22,6 +22,7 @@ from cusetpm.chips import ChipWay, open_chip
 from cusetpm.devices.swtpm.abi import PTM_BLOB_TYPE_PERMANENT, PTM_BLOB_TYPE_VOLATILE, TPM_BAD_TYPE
 from cusetpm.guest import Guest
 from cusetpm.primepool import PrimePool
+from cusetpm.progress import Progress, untold
 from cusetpm.ring.front import TpmFront
 from cusetpm.ring.link import Host, Link, connect
 from cusetpm.rm.manager import ResourceManager
@@ -277,6 +278,8 @@ class System:
     backup.  With *recovering*, a machine in a configuration that does not open the store has a manager that
     can only be recovered.
 
+    `progress` is told how far what takes long for its administrator is.
+
     A start works in memory until a device is accepted (docs/adr/0008-a-start-that-is-refused.md), but for
     what it asks of a chip outside.  Only a
     directory without a complete store of the manager is written to before, and if it was empty, `close` makes
@@ -287,6 +290,7 @@ class System:
                  scratch: Path | None = None, chip: str | None = None, key: bytes = b"",
                  accept_rollback: bool = False, restoring: bool = False,
                  recovering: bool = False) -> None:
+        self.progress: Progress = untold
         self._now = now
         self._host = Host()
         self._devices: list[Device] = []

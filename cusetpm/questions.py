@@ -154,12 +154,12 @@ def receive(system: System, path: str, name: str | None = None, group: int = 0,
 
 def check(system: System) -> list[str]:
     """Return a line for everything that is damaged."""
-    return look(system)
+    return look(system, system.progress)
 
 
 def backup(system: System, target: str) -> int:
     """There is a backup at the path *target*; return how many vTPMs are in it."""
-    return save(system, Path(target))
+    return save(system, Path(target), system.progress)
 
 
 QUESTIONS: Final[dict[str, Callable[..., Any]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cusetpm.cli.bar import bar
 from cusetpm.cli.failure import Failure
 from cusetpm.trouble import line
 from hwtpm.errors import MissingPrimitive, ProtocolError, StateError
@@ -51,6 +53,17 @@ class Choice:
                                  f"makes one")
             with administer(self.state_dir, **start) as administration:
                 yield administration
+
+    @contextmanager
+    def patiently(self, doing: str) -> Iterator[Administration]:
+        """Give a way to the manager for *doing* what may take long; who is at a terminal hears of it.
+
+        Here that is a bar.  A process that uses the directory answers only when it is done.
+        """
+        with self.administration(progress=bar) as administration:
+            if administration.elsewhere and sys.stderr.isatty():
+                click.echo(f"{doing}, in the process that uses {self.state_dir} …", err=True)
+            yield administration
 
     def table(self, rows: Sequence[dict[str, Any]], headers: dict[str, str], none: str) -> None:
         """Show *rows*: the columns of *headers* for people, everything for programs."""

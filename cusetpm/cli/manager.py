@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from cusetpm import settings
+from cusetpm.cli.bar import bar
 from cusetpm.cli.failure import Failure
 from cusetpm.cli.hexadecimal import Hex
 from cusetpm.cli.logs import OneLine
@@ -92,7 +93,7 @@ def show(choice: Choice) -> None:
 def check(choice: Choice) -> int:
     """Look at everything that the manager and its vTPMs have stored; status 1 if anything is damaged."""
     try:
-        with choice.administration() as manager:
+        with choice.patiently("checking") as manager:
             found = manager.ask("check")
     except Failure:
         from cusetpm.backup import damages
@@ -117,7 +118,7 @@ def backup(choice: Choice, target: Path) -> None:
 
     It is of use with the same chip only, and until a key is destroyed: that of a vTPM that is deleted, say.
     """
-    with choice.administration() as manager:
+    with choice.patiently("copying") as manager:
         count = manager.ask("backup", target=os.path.abspath(target))
     if not choice.as_json:
         click.echo(f"{target}: {count} vTPMs")
@@ -137,7 +138,7 @@ def restore(choice: Choice, source: Path, yes: bool) -> None:
     with failures():
         from cusetpm.backup import restore as put_back
 
-        accepted = put_back(choice.state_dir, source)
+        accepted = put_back(choice.state_dir, source, bar)
     choice.lines(accepted)
 
 
