@@ -1,7 +1,9 @@
 """The kernel's module for trusted keys, which Debian's kernels are built without, from Debian's own sources.
 
 It is built for the kernel that the virtual machine boots, once, and kept beside it.  Sources and headers are
-the packages of that kernel's very version; of 140 MB of sources, a few files are used.
+the packages of that kernel's very version; of 140 MB of sources, a few files are used.  The programs that
+build modules may be of a later revision: when the archive has one, it keeps no other, and the kernel itself
+follows some days later.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from image import UnavailableError, cached_package, download, locked_cache, run
@@ -58,8 +59,10 @@ def _build(kernel: str, work: Path) -> None:
     if found is None:
         raise UnavailableError(f"{kernel}: its version cannot be told")
     abi, series, version = found.groups()
-    for package in _headers(abi, series):
-        run("dpkg-deb", "-x", download(f"{package}={version}", work), work / "headers")
+    packages = (f"linux-headers-{abi}-amd64={version}", f"linux-headers-{abi}-common={version}",
+                _programs(series, version))
+    for package in packages:
+        run("dpkg-deb", "-x", download(package, work), work / "headers")
     headers = work / "headers" / "usr" / "src" / f"linux-headers-{abi}-amd64"
     # It names a place where the packages would be if they were installed.
     include = headers / "Makefile"
@@ -80,13 +83,14 @@ def _build(kernel: str, work: Path) -> None:
         shutil.copy(module, work / "built")
 
 
-def _headers(abi: str, series: str) -> Iterator[str]:
-    """Yield the packages that a module is built with."""
-    headers = f"linux-headers-{abi}-amd64"
-    yield from (headers, f"linux-headers-{abi}-common", f"linux-kbuild-{series}")
-    compiler = re.search(r"linux-compiler-gcc-\S+", run("apt-cache", "depends", headers).decode())
-    if compiler is not None:
-        yield compiler[0]
+def _programs(series: str, version: str) -> str:
+    """Return what apt-get downloads for the programs that build modules for *version*, as 6.1.192-2."""
+    name = f"linux-kbuild-{series}"
+    listed = run("apt-cache", "madison", name).decode().splitlines()
+    versions = [line.split("|")[1].strip() for line in listed]
+    upstream = version.rpartition("-")[0]
+    alike = [each for each in versions if each.rpartition("-")[0] == upstream]
+    return f"{name}={version if version in versions or not alike else alike[0]}"
 
 
 def _unpack(package: Path, into: Path) -> None:
