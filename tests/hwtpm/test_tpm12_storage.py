@@ -16,7 +16,7 @@ from hwtpm.tpm12.profile import KEY_HANDLES, OWNER_EVICT_KEY_HANDLES
 from hwtpm.tpm12.requests.context import FlushSpecific
 from hwtpm.tpm12.requests.integrity import Extend
 from hwtpm.tpm12.requests.signing import Sign
-from hwtpm.tpm12.requests.startup import SaveState, Startup
+from hwtpm.tpm12.requests.startup import Startup
 from hwtpm.tpm12.requests.storage import EvictKey, GetPubKey, KeyControlOwner, LoadKey, LoadKey2
 from hwtpm.tpm12.state.keys import pub_data_digest
 from hwtpm.tpm12.types.codes import (
@@ -67,7 +67,6 @@ from hwtpm.tpm12.types.constants import (
     TPM_RT_KEY,
     TPM_SS_NONE,
     TPM_ST_CLEAR,
-    TPM_ST_STATE,
     TPM_TAG_KEY12,
     TPM_ES_RSAESPKCSv15,
     TPM_SS_RSASSAPKCS1v15_DER,
@@ -389,17 +388,6 @@ def test_a_child_remembers_that_a_parent_is_bound_to_pcrs(machine: Machine) -> N
     second = load_key(client, create_key(client, template, first, KEY_AUTH), first, KEY_AUTH)
     third = load_key(client, create_key(client, template, second, KEY_AUTH), second, KEY_AUTH)
     assert [machine.tpm.keys.get(h).parent_pcr_status for h in (first, second, third)] == [False, True, True]
-
-
-def test_a_volatile_key_ends_with_any_startup(machine: Machine) -> None:
-    stays = signing_key(machine.client)
-    ends = signing_key(machine.client, flags=TPM_ISVOLATILE)
-    machine.run(SaveState())
-    machine.power_cycle()
-    machine.run(Startup(TPM_ST_STATE))
-    assert machine.run(Sign(stays, DIGEST), machine.client.oiap(KEY_AUTH)).sig
-    with refused(TPM_INVALID_KEYHANDLE):
-        machine.run(Sign(ends, DIGEST), machine.client.oiap(KEY_AUTH))
 
 
 # Public parts
