@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from hmac import compare_digest
 from struct import Struct
+from struct import error as StructError
 from typing import Any, Protocol, TypeVar
 
 from hwtpm.command import response_of
@@ -113,7 +114,10 @@ class Client:
         body = b"".join(map(_U32.pack, handles)) + sent + parameters
         tag = TPM_ST_SESSIONS if authorizations else TPM_ST_NO_SESSIONS
         raw = self._execute(_HEADER.pack(tag, 10 + len(body), request.CC) + body)
-        return self._response(request, roles, raw, authorizations)
+        try:
+            return self._response(request, roles, raw, authorizations)
+        except (StructError, IndexError):
+            raise ProtocolError("a TPM response that ends too early") from None
 
     def start_session(self, kind: int = TPM_SE_HMAC, auth_hash: int = TPM_ALG_SHA256,
                       symmetric_definition: TPMT_SYM_DEF | None = None, *, bind: int = TPM_RH_NULL,
@@ -181,6 +185,9 @@ class Client:
             raise ProtocolError(f"a TPM response of {len(raw)} octets that says {size}")
         if rc != TPM_RC_SUCCESS:
             raise TpmError(rc)
+        if tag != (TPM_ST_SESSIONS if authorizations else TPM_ST_NO_SESSIONS):
+            # Without this, whoever leaves the sessions out would have no HMAC to forge.
+            raise ProtocolError(f"a TPM response with tag 0x{tag:04x}")
         cls = response_of(type(request))
         out, off = handle_area(cls), 10
         handles = Struct(f">{len(out)}I").unpack_from(raw, off)

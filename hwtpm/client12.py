@@ -7,6 +7,7 @@ from hashlib import sha1
 from hmac import compare_digest
 from hmac import digest as hmac
 from struct import Struct
+from struct import error as StructError
 from typing import Any, TypeVar
 
 from hwtpm.command import response_of
@@ -129,7 +130,10 @@ class Client:
         digest = sha1(_U32.pack(request.ORD) + parameters).digest()
         body = handles + parameters + b"".join(self._authorization(s, digest) for s in sessions)
         header = _HEADER.pack(TPM_TAG_RQU_COMMAND + len(sessions), 10 + len(body), request.ORD)
-        return self._response(request, self._exchange(kind, header + body), sessions)
+        try:
+            return self._response(request, self._exchange(kind, header + body), sessions)
+        except StructError:
+            raise ProtocolError("a TPM response that ends too early") from None
 
     def _exchange(self, kind: type[Command[Any]], command: bytes) -> bytes:
         return self._execute(command)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from hwtpm.client import Client, Password, Session
@@ -61,7 +63,7 @@ from hwtpm.tpm2.types.objects import TPMT_SENSITIVE
 from hwtpm.tpm2.types.structures import TPMT_HA
 from hwtpm.wire import decode, encode
 from tests.support import tpm2_keys as keys
-from tests.support.tpm2 import refused, started
+from tests.support.tpm2 import Machine, refused, started
 from tests.support.tpm2_either import INDEX, Recording, rename, written
 
 AES128 = TPMT_SYM_DEF(TPM_ALG_AES, 128, TPM_ALG_CFB)
@@ -108,6 +110,44 @@ def test_trailing_zeros_of_an_auth_value_do_not_count(client: Client, alg: int) 
     session = client.start_session(auth_hash=alg)
     assert read(client, using(session, b"pin")) == SECRETS
     assert read(client, Password(b"pin\0\0\0")) == SECRETS
+
+
+def test_the_client_believes_no_response_without_the_sessions_of_its_command(machine: Machine) -> None:
+    """A response to a command with sessions has them too, as its tag has to say (Part 3, 6.1)."""
+    written(machine.client, b"pin")
+    session = machine.client.start_session()
+    good = []
+
+    def between(command: bytes) -> bytes:
+        good[:] = [machine.execute(command)]
+        size = int.from_bytes(good[0][10:14], "big")
+        return b"\x80\x01" + (10 + size).to_bytes(4, "big") + bytes(4) + good[0][14 : 14 + size]
+
+    client = Client(between, os.urandom)
+    client.names = machine.client.names
+    with pytest.raises(ProtocolError, match="tag 0x8001"):
+        read(client, using(session, b"pin"))
+    with pytest.raises(ProtocolError, match="tag 0x8002"):
+        Client(lambda command: good[0], os.urandom).run(GetRandom(16))
+
+
+def test_a_response_that_ends_too_early_is_a_protocol_error(machine: Machine) -> None:
+    written(machine.client, b"pin")
+
+    def cut(end: int) -> bytes:
+        def between(command: bytes) -> bytes:
+            response = machine.execute(command)
+            return response[:2] + end.to_bytes(4, "big") + response[6:end]
+
+        client = Client(between, os.urandom)
+        client.names = machine.client.names
+        return read(client, using(machine.client.start_session(), b"pin", 0))
+
+    whole = 10 + 4 + 18 + 2 + 32 + 1 + 2 + 32
+    for end in range(whole):
+        with pytest.raises(ProtocolError):
+            cut(end)
+    assert cut(whole) == SECRETS
 
 
 def test_sessions_authorize_a_hierarchy_an_object_and_a_pcr(client: Client) -> None:
