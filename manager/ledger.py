@@ -199,13 +199,13 @@ class Ledger:
                 self.store.begin(identity)
             if self._chip.has_counter(identity.counter):
                 # A first use that was cut short has defined it; no other store has this number.
-                self._chip.undefine_counter(identity.counter)
+                chip.undefine_counter(identity.counter)
         self._identity = identity
         self.root = RootKeys(self._entropy(KEY_SIZE), self._entropy(KEY_SIZE), identity)
         sealed = chip.seal(self.root.sealed, chip.platform(self._pcrs))
         chip.define_area(identity.mask, KEY_SIZE, self.root.mask_auth)
         chip.write_area(identity.mask, 0, self.root.mask_auth, self.root.mask)
-        self._chip.define_counter(identity.counter, self.root.counter_auth)
+        chip.define_counter(identity.counter, self.root.counter_auth)
         self._epoch = chip.counter(identity.counter, self.root.counter_auth)
         self.book = self._first_book(sealed, chip.boot())
         self.store.complete(self._mark(), self.book.rows)

@@ -1,8 +1,9 @@
 """What a chip that is busy is given: time.
 
 Some response codes say that the same command may succeed later: the chip is testing itself, was interrupted,
-or limits how often its NV is written (Part 2, 6.6.3, RC_WARN; TPM 1.2: Part 2, 16, the non-fatal codes).  The
-command is sent again for some seconds; after that, a StateError says what the matter is.
+limits how often its NV is written, or has all its sessions in use (Part 2, 6.6.3, RC_WARN; TPM 1.2: Part 2,
+16, the non-fatal codes).  The command is sent again for some seconds; after that, a StateError says what the
+matter is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ from struct import Struct
 from typing import Final
 
 from hwtpm.errors import StateError
-from hwtpm.tpm2.types.constants import TPM_RC_NV_RATE, TPM_RC_RETRY, TPM_RC_TESTING, TPM_RC_YIELDED
+from hwtpm.tpm2.types.constants import (
+    TPM_RC_NV_RATE,
+    TPM_RC_RETRY,
+    TPM_RC_SESSION_MEMORY,
+    TPM_RC_TESTING,
+    TPM_RC_YIELDED,
+)
 from hwtpm.tpm12.types.codes import TPM_DOING_SELFTEST, TPM_RETRY
 
 PATIENCE: Final = 6.0
@@ -27,6 +34,7 @@ _BUSY: Final = {
     TPM_RC_YIELDED: f"is busy (TPM_RC_YIELDED); {_AGAIN}",
     TPM_RC_TESTING: f"is still testing itself (TPM_RC_TESTING); {_AGAIN}",
     TPM_RC_NV_RATE: f"limits how often its NV is written (TPM_RC_NV_RATE); {_AGAIN}",
+    TPM_RC_SESSION_MEMORY: f"has all its sessions in use by others (TPM_RC_SESSION_MEMORY); {_AGAIN}",
     TPM_RETRY: f"is busy (TPM_RETRY); {_AGAIN}",
     TPM_DOING_SELFTEST: f"is still testing itself (TPM_DOING_SELFTEST); {_AGAIN}",
 }

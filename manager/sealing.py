@@ -45,6 +45,12 @@ class Conversation(Protocol):
     def counter(self, number: int, auth: bytes) -> int:
         """Return the value of the counter *number*, authenticated; StateError without one."""
 
+    def define_counter(self, number: int, auth: bytes) -> None:
+        """There is a new counter, higher than any that the chip had before it."""
+
+    def undefine_counter(self, number: int) -> None:
+        """The counter is gone."""
+
     def define_area(self, index: int, size: int, auth: bytes) -> None:
         """There is a new NV area that *auth* reads and writes, full of 0xFF; with a size of zero, none."""
 
@@ -83,11 +89,5 @@ class SealingChip(Protocol):
     def has_counter(self, number: int) -> bool:
         """Tell whether there is a counter *number*."""
 
-    def define_counter(self, number: int, auth: bytes) -> None:
-        """There is a new counter, higher than any that the chip had before it."""
-
-    def undefine_counter(self, number: int) -> None:
-        """The counter is gone."""
-
     def increment(self, number: int, auth: bytes) -> None:
-        """The counter is one higher, durably."""
+        """The counter is one higher, durably; nobody between the manager and the chip can say so instead."""

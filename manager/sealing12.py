@@ -175,6 +175,21 @@ class Conversation12:
                              f"belongs to this store")
         return found[1]
 
+    def define_counter(self, number: int, auth: bytes) -> None:
+        """There is a new counter, higher than any that the chip had (Part 3, 25.1).
+
+        Its secret is encrypted by the owner's, which everybody may know, and by the transport session.
+        """
+        owner = once(self._inside.osap(TPM_ET_OWNER, TPM_KH_OWNER, self._secrets.owner))
+        self._inside.run(CreateCounter(owner.encrypt(_secret(auth)), number.to_bytes(4, "big")), owner)
+
+    def undefine_counter(self, number: int) -> None:
+        """The counter is gone; TPM_BAD_COUNTER without one."""
+        found = _find(self._inside, number)
+        if found is None:
+            raise TpmError(TPM_BAD_COUNTER)
+        self._inside.run(ReleaseCounterOwner(found[0]), once(self._inside.oiap(self._secrets.owner)))
+
     def define_area(self, index: int, size: int, auth: bytes) -> None:
         """There is a new NV area; TPM_BADINDEX for the numbers that lock NV memory."""
         if index in _SPECIAL:
@@ -284,21 +299,20 @@ class Chip12:
         """Tell whether there is a counter with that label."""
         return _find(self._client, number) is not None
 
-    def define_counter(self, number: int, auth: bytes) -> None:
-        """There is a new counter, higher than any that the chip had (Part 3, 25.1)."""
-        session = self._client.osap(TPM_ET_OWNER, TPM_KH_OWNER, self._secrets.owner)
-        self._client.run(CreateCounter(session.encrypt(_secret(auth)), number.to_bytes(4, "big")),
-                         once(session))
-
-    def undefine_counter(self, number: int) -> None:
-        """The counter is gone."""
-        self._client.run(ReleaseCounterOwner(self._handle(number)),
-                         once(self._client.oiap(self._secrets.owner)))
-        del self._handles[number]
-
     def increment(self, number: int, auth: bytes) -> None:
-        """The counter is one higher, durably.  The chip counts one counter for each time it has power."""
-        self._client.run(IncrementCounter(self._handle(number)), once(self._client.oiap(_secret(auth))))
+        """The counter is one higher, durably; ProtocolError if it is not the chip that says so.
+
+        The chip counts one counter for each time it has power.
+        """
+        handle = self._handle(number)
+        session = once(self._client.oiap(_secret(auth)))
+        try:
+            self._client.run(IncrementCounter(handle), session)
+        except BaseException:
+            # A command that has not arrived does not end it.
+            with suppress(TpmError, ProtocolError, StateError, OSError):
+                self._client.run(FlushSpecific(session.handle, TPM_RT_AUTH))
+            raise
 
     def _handle(self, number: int) -> int:
         if number not in self._handles:

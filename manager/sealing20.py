@@ -213,8 +213,7 @@ class Sealer:
 
     def counter(self, number: int, auth: bytes) -> int:
         """Return the value of the counter at NV handle *number*, authenticated; StateError without one."""
-        self._client.names[number] = _NAME_ALG + hashes.digest(
-            TPM_ALG_SHA256, encode(_counter_public(number, _COUNTER_ATTRIBUTES | TPMA_NV_WRITTEN)))
+        self._client.names[number] = _counter_name(number, _COUNTER_ATTRIBUTES | TPMA_NV_WRITTEN)
         try:
             found = self._client.run(
                 NVRead(number, number, _COUNTER_SIZE, 0), self._secured(0, auth)).data
@@ -225,11 +224,21 @@ class Sealer:
                              f"that belongs to this store") from None
         return int.from_bytes(found, "big")
 
+    def define_counter(self, number: int, auth: bytes) -> None:
+        """A new counter is at the free handle, higher than any before it (Part 3, 31.8)."""
+        self._client.run(NVDefineSpace(TPM_RH_OWNER, auth, _counter_public(number, _COUNTER_ATTRIBUTES)),
+                         self._secured(TPMA_SESSION_DECRYPT, self._secrets.owner))
+        self._client.names[number] = _counter_name(number, _COUNTER_ATTRIBUTES)
+        self._client.run(NVIncrement(number, number), self._secured(0, auth))
+
+    def undefine_counter(self, number: int) -> None:
+        """The NV Index is gone."""
+        self._undefine(number)
+
     def define_area(self, index: int, size: int, auth: bytes) -> None:
         """There is a new NV area full of 0xFF, as a TPM 1.2 makes it; one that was there is gone."""
-        owner = Password(self._secrets.owner)
         try:
-            self._client.run(NVUndefineSpace(TPM_RH_OWNER, index), owner)
+            self._undefine(index)
         except TpmError as error:
             if base_code(error) != TPM_RC_HANDLE or not size:
                 raise
@@ -254,6 +263,10 @@ class Sealer:
             self._client.run(NVRead(index, index, min(_CHUNK, size - at), offset + at),
                              self._secured(TPMA_SESSION_ENCRYPT, auth)).data
             for at in range(0, size, _CHUNK))
+
+    def _undefine(self, index: int) -> None:
+        self._client.names[index] = self._client.run(NVReadPublic(index)).nv_name
+        self._client.run(NVUndefineSpace(TPM_RH_OWNER, index), self._secured(0, self._secrets.owner))
 
     def _start(self) -> None:
         public = self._storage_key()
@@ -367,27 +380,31 @@ class Chip20:
             return False
         return True
 
-    def define_counter(self, number: int, auth: bytes) -> None:
-        """A new counter is at the free handle, higher than any before it (Part 3, 31.8)."""
-        self._client.run(NVDefineSpace(TPM_RH_OWNER, auth, _counter_public(number, _COUNTER_ATTRIBUTES)),
-                         Password(self._secrets.owner))
-        self.increment(number, auth)
-
-    def undefine_counter(self, number: int) -> None:
-        """The NV Index is gone."""
-        self._client.run(NVUndefineSpace(TPM_RH_OWNER, number), Password(self._secrets.owner))
-
     def increment(self, number: int, auth: bytes) -> None:
-        """The counter is one higher, durably.
+        """The counter is one higher, durably; ProtocolError if it is not the chip that says so.
 
-        The password goes to the chip in the clear: who sees it can count on, which makes the store unusable,
-        as he could by other means; he cannot count back.
+        *auth* is the key of both HMACs and does not cross.  It is as long as the key that a salt would give,
+        so a session without one, which costs the chip next to nothing, is as good.
         """
-        self._client.run(NVIncrement(number, number), Password(auth))
+        self._client.names[number] = _counter_name(number, _COUNTER_ATTRIBUTES | TPMA_NV_WRITTEN)
+        session = self._client.start_session()
+        session.attributes, session.auth = 0, auth  # It ends with the command.
+        try:
+            self._client.run(NVIncrement(number, number), session)
+        except BaseException:
+            # A command that was refused, or has not arrived, does not end it.
+            with suppress(TpmError, ProtocolError, StateError, OSError):
+                self._client.run(FlushContext(session.handle))
+            raise
 
 
 def _counter_public(index: int, attributes: int) -> TPMS_NV_PUBLIC:
     return TPMS_NV_PUBLIC(index, TPM_ALG_SHA256, attributes, b"", _COUNTER_SIZE)
+
+
+def _counter_name(index: int, attributes: int) -> bytes:
+    """Return the Name of a counter, which says whether it was written (Part 1, 14)."""
+    return _NAME_ALG + hashes.digest(TPM_ALG_SHA256, encode(_counter_public(index, attributes)))
 
 
 def _name(public: TPMT_PUBLIC) -> bytes:

@@ -23,7 +23,8 @@ from manager import patience
 from manager.patience import Patient
 
 BUSY = {
-    "2.0": {0x922: "TPM_RC_RETRY", 0x908: "TPM_RC_YIELDED", 0x90A: "TPM_RC_TESTING", 0x920: "TPM_RC_NV_RATE"},
+    "2.0": {0x922: "TPM_RC_RETRY", 0x908: "TPM_RC_YIELDED", 0x90A: "TPM_RC_TESTING", 0x920: "TPM_RC_NV_RATE",
+            0x903: "TPM_RC_SESSION_MEMORY"},
     "1.2": {0x800: "TPM_RETRY", 0x802: "TPM_DOING_SELFTEST"},
 }
 COUNTS = {"2.0": TPM_CC_NV_Increment, "1.2": TPM_ORD_IncrementCounter}

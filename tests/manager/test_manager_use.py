@@ -25,6 +25,7 @@ from hwtpm.tpm2.types.constants import (
     TPM_CC_NV_DefineSpace,
     TPM_CC_NV_Increment,
     TPM_CC_NV_Read,
+    TPM_CC_StartAuthSession,
     TPM_CC_Unseal,
 )
 from hwtpm.tpm2.types.handles import TPM_RH_LOCKOUT, TPM_RH_OWNER
@@ -76,13 +77,14 @@ def test_it_is_there_through_the_endpoint(path: Path, own: OwnChip) -> None:
         assert opened.saves == 1
 
 
-def test_a_save_costs_one_chip_command_and_a_load_none(path: Path, chip: TestChip) -> None:
+def test_a_save_costs_two_chip_commands_and_a_load_none(path: Path, chip: TestChip) -> None:
+    """The first starts the session whose HMAC proves that it is the chip that has counted."""
     with closing(manager(path, chip)) as opened:
         chip.codes.clear()
         opened.save_hash_key(A, bytes(64))
-        assert chip.codes == [TPM_CC_NV_Increment]
+        assert chip.codes == [TPM_CC_StartAuthSession, TPM_CC_NV_Increment]
         opened.load_hash_key(A)
-        assert chip.codes == [TPM_CC_NV_Increment]
+        assert chip.codes == [TPM_CC_StartAuthSession, TPM_CC_NV_Increment]
 
 
 def test_nothing_stays_loaded_in_the_chip(path: Path, chip: TestChip) -> None:
