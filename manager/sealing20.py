@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, TypeVar
 
 from hwtpm.client import Client, Password, Session
 from hwtpm.crypto import ecc, hashes, kdf
 from hwtpm.crypto.rsa import DEFAULT_EXPONENT, RsaPublic
 from hwtpm.errors import ProtocolError, StateError, TpmError
 from hwtpm.tpm2.requests.clock import ReadClock
+from hwtpm.tpm2.requests.command import Command
 from hwtpm.tpm2.requests.context import FlushContext
 from hwtpm.tpm2.requests.hierarchy import CreatePrimary
 from hwtpm.tpm2.requests.nv import (
@@ -80,10 +81,12 @@ from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from hwtpm.tpm2.types.nv import TPMS_NV_PUBLIC
 from hwtpm.tpm2.types.objects import TPMS_ECC_PARMS, TPMS_KEYEDHASH_PARMS, TPMS_RSA_PARMS, TPMT_PUBLIC
 from hwtpm.tpm2.types.structures import TPMS_PCR_SELECTION
-from hwtpm.wire import decode, encode
+from hwtpm.wire import Wire, decode, encode
 from manager.cfglist import pcr_policy
 from manager.model import Platform, SealedKey, pcr_list
 from manager.sealing import OtherConfiguration
+
+R = TypeVar("R", bound=Wire)
 
 COUNTER_FIRST: Final = 0x01800000
 COUNTER_RANGE: Final = 0x00400000
@@ -292,10 +295,9 @@ class Sealer:
                 raise StateError(f"the chip has no key at srk_handle 0x{handle:08x}") from None
             self._key = handle
             return found
+        request = CreatePrimary(TPM_RH_OWNER, TPMS_SENSITIVE_CREATE(b"", b""), _storage_template(), b"", [])
         try:
-            created = self._client.run(
-                CreatePrimary(TPM_RH_OWNER, TPMS_SENSITIVE_CREATE(b"", b""), _storage_template(), b"", []),
-                Password(self._secrets.owner))
+            created = _proved(self._client, request, self._secrets.owner)
         except TpmError as error:
             if base_code(error) != TPM_RC_BAD_AUTH:
                 raise
@@ -387,15 +389,25 @@ class Chip20:
         so a session without one, which costs the chip next to nothing, is as good.
         """
         self._client.names[number] = _counter_name(number, _COUNTER_ATTRIBUTES | TPMA_NV_WRITTEN)
-        session = self._client.start_session()
-        session.attributes, session.auth = 0, auth  # It ends with the command.
-        try:
-            self._client.run(NVIncrement(number, number), session)
-        except BaseException:
-            # A command that was refused, or has not arrived, does not end it.
-            with suppress(TpmError, ProtocolError, StateError, OSError):
-                self._client.run(FlushContext(session.handle))
-            raise
+        _proved(self._client, NVIncrement(number, number), auth)
+
+
+def _proved(client: Client, request: Command[R], auth: bytes) -> R:
+    """Return the response to *request*, which whoever gave it has shown to know *auth*, as the request does.
+
+    ProtocolError if he has not.
+    """
+    if not auth:
+        return client.run(request, Password())  # A session would have nothing to show.
+    session = client.start_session()
+    session.attributes, session.auth = 0, auth  # It ends with the command.
+    try:
+        return client.run(request, session)
+    except BaseException:
+        # A command that was refused, or has not arrived, does not end it.
+        with suppress(TpmError, ProtocolError, StateError, OSError):
+            client.run(FlushContext(session.handle))
+        raise
 
 
 def _counter_public(index: int, attributes: int) -> TPMS_NV_PUBLIC:

@@ -74,13 +74,17 @@ def counted_20(command: bytes, how: str) -> bytes:
     """Return the best response to TPM2_NV_Increment that can be had without the counter's secret."""
     if how == "without a session":
         return success(TPM_ST_NO_SESSIONS)
-    # Header, two handles, the area's size, the session's handle, and the size of nonceCaller, of 32 octets.
+    return success(TPM_ST_SESSIONS, bytes(4) + acknowledged(command, 2, b"", proof=how != "without an HMAC"))
+
+
+def acknowledged(command: bytes, handles: int, parameters: bytes, *, proof: bool = True) -> bytes:
+    """Return the session area of a response with *parameters*, by somebody who knows no secret."""
+    # Header, handles, the area's size, the session's handle, and the size of nonceCaller, of 32 octets.
+    at = 10 + 4 * handles + 4 + 4 + 2
     nonce, attributes = os.urandom(32), b"\0"
-    digest = sha256(bytes(4) + command[6:10]).digest()
-    proof = b"" if how == "without an HMAC" else hmac.digest(
-        b"", digest + nonce + command[28:60] + attributes, "sha256")
-    return success(TPM_ST_SESSIONS, bytes(4) + b"\0\x20" + nonce + attributes
-                   + len(proof).to_bytes(2, "big") + proof)
+    digest = sha256(bytes(4) + command[6:10] + parameters).digest()
+    made = hmac.digest(b"", digest + nonce + command[at : at + 32] + attributes, "sha256") if proof else b""
+    return b"\0\x20" + nonce + attributes + len(made).to_bytes(2, "big") + made
 
 
 def counted_12(command: bytes, how: str) -> bytes:
@@ -116,7 +120,7 @@ def test_the_secrets_of_counter_and_mask_never_cross(path: Path, any_chip: TestC
     assert not any(secret in octets for octets in any_chip.traffic for secret in secrets)
 
 
-def test_the_owners_password_crosses_for_the_storage_key_only(path: Path, chip20: TestChip) -> None:
+def test_the_owners_password_never_crosses(path: Path, chip20: TestChip) -> None:
     owner = b"the owner's password"
     chip20.client.run(HierarchyChangeAuth(TPM_RH_OWNER, owner), Password())
     chip20.traffic.clear()
@@ -126,7 +130,29 @@ def test_the_owners_password_crosses_for_the_storage_key_only(path: Path, chip20
     with chip20.sealing.conversation(None) as talk:
         talk.define_area(0x01800077, 8, b"a" * 20)
         talk.define_area(0x01800077, 0, b"a" * 20)
-    assert {code_of(each) for each in chip20.traffic[::2] if owner in each} == {TPM_CC_CreatePrimary}
+    assert TPM_CC_CreatePrimary in chip20.codes
+    assert not any(owner in octets for octets in chip20.traffic)
+
+
+def test_a_chip_that_does_not_know_the_owners_password_is_not_believed(
+        path: Path, chip20: TestChip, tmp_path: Path) -> None:
+    """Somebody has a chip of his own make the storage key for a first use."""
+    chip20.client.run(HierarchyChangeAuth(TPM_RH_OWNER, b"the owner's password"), Password())
+    chip20.sealing = identity20.Chip20(chip20.client, os.urandom, sealing20.Secrets(b"the owner's password"))
+    with closing(chip_of("own-2.0", tmp_path / "his")) as his:
+        def answer(command: bytes) -> bytes | None:
+            if code_of(command) != TPM_CC_CreatePrimary:
+                return None
+            asked = command[18 + int.from_bytes(command[14:18], "big") :]
+            password = bytes.fromhex("00000009 40000009 0000 01 0000")
+            head = command[:2] + (27 + len(asked)).to_bytes(4, "big") + command[6:14]
+            made = his.carry(head + password + asked)
+            end = 18 + int.from_bytes(made[14:18], "big")
+            return success(TPM_ST_SESSIONS, made[10:end] + acknowledged(command, 1, made[18:end]))
+
+        with between(chip20, answer), pytest.raises(StateError, match="HMAC is wrong"):
+            manager(path, chip20)
+    chip20.nothing_is_loaded()
 
 
 @pytest.mark.parametrize("how", ["without a session", "without an HMAC", "with an HMAC of no secret"])
