@@ -324,7 +324,8 @@ class System:
                 self.manager = ClosedManager(self.state.manager, its_chip, os.urandom, error.pcrs, scratch)
             self.service = Service(
                 self.manager, its_chip, lambda: _attesting(settings, self.chip), os.urandom,
-                meaning=lambda: _meaning(settings), guests_administrate=settings.administrator == "first")
+                meaning=lambda: _meaning(settings), guests_administrate=settings.administrator == "first",
+                now=now)
             stack.callback(self.manager.close, self._not_counted)
             if self.manager.new:
                 # Its counter has to be in the chip, durably, before anything can be counted.

@@ -46,7 +46,8 @@ class Parent:
         try:
             answer = read_response(request, self._manager.execute(pack_request(request)))
         except ProtocolError as error:
-            log.warning("vTPM %s: no quote of the chip: %s", self._uuid, error)
+            if not isinstance(error, Refusal):  # which the manager has logged, as often as is good
+                log.warning("vTPM %s: no quote of the chip: %s", self._uuid, error)
             if self._family.name == "2.0":
                 raise TpmError(TPM_RC_DISABLED) from None
             raise TpmError(error.code if isinstance(error, Refusal) else TPM_FAIL) from None

@@ -28,6 +28,7 @@ from hwtpm.tpm12.types.codes import (
 from hwtpm.wire import decode, encode
 from manager.model import HASH_KEY_MAX, HASH_KEY_MIN
 from manager.refused import Refused
+from manager.seldom import Seldom
 from manager.service import Service
 from manager.vtpms import Connection
 
@@ -91,14 +92,16 @@ class Endpoint:
     """The manager as one connection sees it: a transport that answers any octets with one response.
 
     *failed* hears why the manager could not do what it was asked, or why the vTPM cannot be used, which no
-    return code tells; without it, that is logged.  What is refused is logged with the name of the connection.
-    An administrator is told instead: the line is what his response has behind the return code.
+    return code tells; without it, that is logged.  What is refused is logged with the name of the connection,
+    as often as `manager.seldom` says.  An administrator is told instead: the line is what his response has
+    behind the return code.
     """
 
     def __init__(self, service: Service, connection: Connection,
                  failed: Callable[[Exception], None] | None = None) -> None:
         self._service, self._connection = service, connection
         self._failed = failed or self._log
+        self._seldom = Seldom(log, connection.name, service.now)
 
     def execute(self, command: bytes, locality: int = 0,
                 cancelled: Callable[[], bool] | None = None) -> bytes:
@@ -144,6 +147,7 @@ class Endpoint:
     def close(self) -> None:
         """The connection is over: its vTPM can be opened by another one."""
         self._service.vtpms.leave(self._connection)
+        self._seldom.close()
 
     def _answer(self, tag: int, ordinal: int, body: bytes) -> bytes:
         """Return the payload of the response; raises Refused before anything is changed."""
@@ -175,15 +179,15 @@ class Endpoint:
         response = self._service.pass_through(command, self._connection)
         code = _HEADER.unpack_from(response)[2]
         if code:
-            log.warning("%s: a command to the chip, 0x%x, is answered 0x%x", self._connection.name,
-                        _HEADER.unpack_from(command)[2], code)
+            self._seldom.warning(f"a command to the chip, 0x{_HEADER.unpack_from(command)[2]:x}, is answered "
+                                 f"0x{code:x}")
         return response
 
     def _refused(self, command: bytes, refusal: Refused) -> None:
         if refusal.why:
             ordinal = int.from_bytes(command[6:10], "big")
-            log.warning("%s: the manager refuses request 0x%x with return code %d: %s",
-                        self._connection.name, ordinal, refusal.code, refusal.why)
+            self._seldom.warning(f"the manager refuses request 0x{ordinal:x} with return code "
+                                 f"{refusal.code}: {refusal.why}")
 
     def _log(self, error: Exception) -> None:
         log.error("%s: the manager failed: %s", self._connection.name, error)

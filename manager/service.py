@@ -20,13 +20,14 @@ class Service:
     """The service of *manager*, whose chip is *chip*; *attesting* gives it with all that it can do.
 
     Quotes have the meaning that *meaning* gives, or the documented one.  Only if *guests_administrate*, an
-    administrative vTPM may manage.  Safe to use from any thread.
+    administrative vTPM may manage.  *now* gives milliseconds that never go back.  Safe to use from any
+    thread.
     """
 
     def __init__(self, manager: Manager, chip: SealingChip, attesting: Callable[[], AttestingChip],
                  entropy: Callable[[int], bytes], *, meaning: Callable[[], Meaning] | None = None,
-                 guests_administrate: bool = True) -> None:
-        self.manager, self.family = manager, chip.family
+                 guests_administrate: bool = True, now: Callable[[], int] = lambda: 0) -> None:
+        self.manager, self.family, self.now = manager, chip.family, now
         self.vtpms = Vtpms(manager, entropy, guests_administrate=guests_administrate)
         self._chip, self._attesting, self._entropy, self._meaning = chip, attesting, entropy, meaning
         self._lock = Lock()

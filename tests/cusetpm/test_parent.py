@@ -37,6 +37,7 @@ from hwtpm.tpm12.types.pcr import TPM_PCR_SELECTION
 from hwtpm.wire import decode
 from manager import requests
 from manager.quote import Meaning
+from manager.seldom import BURST
 from manager.verify import Known, verify_quote
 from tests.support.templates import AES128, STORAGE, ecc
 from tests.support.tpm2 import refused
@@ -97,6 +98,24 @@ def test_a_deep_quote_of_a_tpm_2_0_is_a_quote_of_the_chip(tmp_path: Path, chip: 
         signed = running.client.run(
             ParentSignEK(TPM_RH_ENDORSEMENT, key.object_handle, NONCE, CHIP_PCRS), Password())
         running.verified(endorsement_digest(key.name, NONCE), signed.quote)
+
+
+def test_deep_quotes_that_are_refused_in_a_loop_do_not_fill_the_log(
+        tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    time = [0]
+    with closing(System(tmp_path / "s", lambda: time[0])) as system:
+        device = system.add_guest("web")
+        device.start_up("clear")
+        device.accept()
+        selection = [TPMS_PCR_SELECTION(TPM_ALG_SHA256, b"\1\0\0")]
+        asked = DeepQuote(TPM_RH_ENDORSEMENT, NONCE, selection, CHIP_PCRS, 9)
+        for time[0] in [*[0] * 50, 1000]:
+            with refused(TPM_RC_DISABLED):  # There is no identity key.
+                Client(device.execute, os.urandom).run(asked, Password())
+    lines = [message for message in caplog.messages if message.startswith("vTPM web: ")]
+    assert len(caplog.messages) == len(lines) == BURST + 2
+    assert len(set(lines[:BURST])) == 1
+    assert lines[BURST] == "vTPM web: 40 more refusals, too many to log each"
 
 
 def test_a_deep_quote_of_a_tpm_1_2_is_a_quote_of_the_chip(tmp_path: Path, chip: str) -> None:
