@@ -13,6 +13,7 @@ which each HMAC is multiplied by the row's place, says which row it is when one 
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from hmac import compare_digest
 from struct import Struct
 from typing import Final, NamedTuple, TypeVar
@@ -97,6 +98,8 @@ class RootKeys:
         self._identity = _IDENTITY.pack(*identity)
         self._root = _derive(root, b"root", self._identity, mask)
         self._fingerprint = _derive(self._root, b"row digest")
+        # Many marks have the same epoch.
+        self._table_key = lru_cache(2)(partial(_derive, self._root, b"table"))
 
     def __repr__(self) -> str:
         return "<root keys>"
@@ -138,12 +141,12 @@ class RootKeys:
 
     def mark(self, epoch: int, digest: Digest, nonce: bytes, following: bytes = b"") -> Mark:
         """Return the mark of *epoch* over all rows; *nonce* is 12 octets, *following* is its `next`."""
-        key = _derive(self._root, b"table", _EPOCH.pack(epoch))
+        key = self._table_key(_EPOCH.pack(epoch))
         return Mark(epoch, aead.seal(key, nonce, digest.pack(), self._identity), following)
 
     def open_mark(self, mark: Mark) -> Digest:
         """Return the digest of the rows that *mark* was made for; AuthenticationFailed if it is no mark."""
-        key = _derive(self._root, b"table", _EPOCH.pack(mark.epoch))
+        key = self._table_key(_EPOCH.pack(mark.epoch))
         total, placed, count = _DIGEST.unpack(aead.open(key, mark.sealed, self._identity))
         return Digest(int.from_bytes(total, "big"), int.from_bytes(placed, "big"), count)
 
@@ -176,6 +179,7 @@ class GroupKeys:
         self.sealed = sealed
         self._key = _derive(sealed, b"group key", group_place(number).to_bytes(_PLACE_SIZE, "big"), share)
         self.half = Half(share, _derive(self._key, b"proof")[:16])
+        self._row_key = lru_cache(64)(partial(_derive, self._key, b"row"))  # Who saves will save again.
 
     def __repr__(self) -> str:
         return "<group keys>"
@@ -183,13 +187,13 @@ class GroupKeys:
     def encrypt_vtpm(self, uuid: UUID, head: VtpmRow, vtpm: Vtpm, nonce: bytes) -> VtpmRow:
         """Return *head* with *vtpm* in it; *nonce* is 12 octets."""
         place, bound = self._bound(uuid, head)
-        sealed = aead.seal(_derive(self._key, b"row", place), nonce, _FORMAT + encode(vtpm), bound)
+        sealed = aead.seal(self._row_key(place), nonce, _FORMAT + encode(vtpm), bound)
         return head._replace(sealed=sealed)
 
     def decrypt_vtpm(self, uuid: UUID, row: VtpmRow) -> Vtpm:
         """Return what `encrypt_vtpm` was given; AuthenticationFailed if this is not the row it made."""
         place, bound = self._bound(uuid, row)
-        plain = aead.open(_derive(self._key, b"row", place), row.sealed, bound)
+        plain = aead.open(self._row_key(place), row.sealed, bound)
         return _decoded(Vtpm, plain[:1], plain[1:])
 
     def _bound(self, uuid: UUID, row: VtpmRow) -> tuple[bytes, bytes]:
