@@ -14,7 +14,9 @@ from typing import Final
 from uuid import UUID
 
 from cusetpm.daemon import System
-from hwtpm.client import Client, Password
+from hwtpm.client import Client, Execute, Password
+from hwtpm.errors import TpmError
+from hwtpm.family import response_code
 from hwtpm.tpm2.requests.nv import NVDefineSpace, NVWrite
 from hwtpm.tpm2.types.attributes import TPMA_NV_AUTHREAD, TPMA_NV_AUTHWRITE, TPMA_NV_NO_DA
 from hwtpm.tpm2.types.constants import TPM_ALG_SHA256
@@ -68,7 +70,7 @@ def _writes(directory: Path, seconds: float) -> list[Start | Ratio]:
         for number in range(_TOGETHER):
             device = system.add_guest(f"guest{number}")
             device.start_up("clear")
-            writers.append(_writer(Client(device.execute, os.urandom)))
+            writers.append(_writer(device.execute))
         alone, together = _rate(writers[:1], seconds), _rate(writers, seconds)
     took = []
     with closing(System(state)) as system:
@@ -81,12 +83,29 @@ def _writes(directory: Path, seconds: float) -> list[Start | Ratio]:
             Start("open_vtpm", "opening a vTPM that is there", median(took), 0.01)]
 
 
-def _writer(tpm: Client) -> Callable[[], object]:
+def _writer(execute: Execute) -> Callable[[], object]:
     """Return what writes 8 octets, other ones each time, to an NV Index of the TPM."""
     attributes = TPMA_NV_AUTHREAD | TPMA_NV_AUTHWRITE | TPMA_NV_NO_DA
+    tpm = Client(execute, os.urandom)
     tpm.run(NVDefineSpace(TPM_RH_OWNER, b"", TPMS_NV_PUBLIC(_INDEX, TPM_ALG_SHA256, attributes, b"", 8)),
             Password())
-    return lambda: tpm.run(NVWrite(_INDEX, _INDEX, time.monotonic_ns().to_bytes(8, "big"), 0), Password())
+    # What a client computes, elsewhere, is not what is measured: it only puts other octets into its command.
+    sent: list[bytes] = []
+
+    def recorded(command: bytes) -> bytes:
+        sent.append(command)
+        return execute(command)
+
+    Client(recorded, os.urandom).run(
+        NVWrite(_INDEX, _INDEX, bytes(8), 0), Password())
+    before, after = sent[0][:-10], sent[0][-2:]
+
+    def write() -> None:
+        response = execute(before + time.monotonic_ns().to_bytes(8, "big") + after)
+        if response_code(response):
+            raise TpmError(response_code(response))
+
+    return write
 
 
 def _rate(works: list[Callable[[], object]], seconds: float) -> float:
