@@ -2,7 +2,7 @@
 
     BACKUP/format           "cusetpm backup 1"
     BACKUP/manager.db       the manager's store
-    BACKUP/guests/NAME/     uuid, the one of state.0 and state.1 that the store knows, tcsd.data
+    BACKUP/guests/NAME/     uuid, state.0 and state.1, one of them as new as the store knows, tcsd.data
     BACKUP/manager.toml     the settings, if there are any; for a directory that has none
 
 The chip is not in it: a store is of use with its chip only, and only until a key is destroyed after the
@@ -18,7 +18,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -108,15 +107,15 @@ def backup(system: System, target: Path, progress: Progress = untold) -> int:
         shutil.rmtree(making, ignore_errors=True)
         raise
     sync_directory(target.parent)
-    return len(copies.digests)
+    return len(copies.made)
 
 
 class _Copies:
-    """Copies of the states of all vTPMs of *state* in the directory *target*; `digests` says which."""
+    """Copies of the states of all vTPMs of *state* in the directory *target*; `made` says of which."""
 
     def __init__(self, state: StateDirectory, target: Path) -> None:
         self._state, self._target = state, target
-        self.digests: dict[UUID, set[bytes]] = {}
+        self.made: set[UUID] = set()
 
     def make(self, progress: Progress) -> None:
         """There is a copy of each, which may be too old by the time that all are made."""
@@ -131,11 +130,16 @@ class _Copies:
                 known = book.vtpm(uuid).hash_key
             except (NoVtpm, Closed):
                 continue
-            if known and known[:32] not in self.digests.get(uuid, set()):
+            if known and not self._is_new_enough(name, uuid, known):
                 self._copy(name, uuid, path)
-                if known[:32] not in self.digests[uuid]:
+                if not self._is_new_enough(name, uuid, known):
                     with closing(Slots(path)) as slots:
                         truth(slots, known, uuid)
+
+    def _is_new_enough(self, name: str, uuid: UUID, known: bytes) -> bool:
+        with suppress(StateError), closing(Slots(self._target / name / "state")) as copy:
+            return uuid in self.made and truth(copy, known, uuid) is not None
+        return False
 
     def _copy(self, name: str, uuid: UUID, path: Path) -> None:
         home = self._target / name
@@ -143,13 +147,12 @@ class _Copies:
         write_whole(home / "uuid", f"{uuid}\n".encode())
         with suppress(FileNotFoundError):
             write_whole(home / "tcsd.data", self._state.stored_keys(name).read_bytes())
-        self.digests[uuid] = set()
+        self.made.add(uuid)
         with closing(Slots(path)) as source, closing(Slots(home / "state")) as copy:
             for slot in (0, 1):
                 record = source.read(slot)
                 if record is not None:
                     copy.write(slot, record)
-                    self.digests[uuid].add(sha256(record).digest())
 
 
 def restore(path: Path, source: Path, progress: Progress = untold) -> list[str]:

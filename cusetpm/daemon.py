@@ -384,9 +384,14 @@ class System:
         self._devices.append(device)
         return device
 
-    def running(self, uuid: UUID) -> bool:
-        """Tell whether the vTPM *uuid* has a device here."""
-        return any(device.guest.uuid == uuid for device in self._devices)
+    def stopped(self, name: str) -> tuple[UUID, Path]:
+        """Return UUID and state file of the vTPM *name*; StateError if there is none, or if it runs."""
+        if name not in self.state.names().values():
+            raise StateError(f"{self.state.path}: there is no vTPM {name}")
+        uuid, path = self.state.guest(name)
+        if any(device.guest.uuid == uuid for device in self._devices):
+            raise StateError(f"vTPM {name} is running; shut it down first")
+        return uuid, path
 
     def _accept(self, device: Device) -> None:
         """Store what the start of *device* has changed.

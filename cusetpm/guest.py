@@ -1,9 +1,9 @@
 """One vTPM: an engine, its sealed state, and the rule that it is saved before it replies.
 
-A record of state is AES-256-GCM under a key of its own, new for every record: nonce[12], ciphertext, tag[16],
-with the vTPM's UUID as associated data.  Two slots take turns (`hwtpm.slots`); the record whose SHA-256 the
-manager holds, beside its key, is the truth.  So the order is: write and synchronise the record, have the
-manager make hash and key durable, and only then let the response go.
+Two slots take turns (`hwtpm.slots`), and which record is the truth follows from what the manager keeps
+(`cusetpm.records`).  So the order is: write and synchronise the record, tell the manager, and only then let
+the response go.  The manager makes a new key durable at once, the number of a record under a key that it has
+within its interval.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Final
 from uuid import UUID
 
 from cusetpm.parent import Parent
-from cusetpm.records import truth
+from cusetpm.records import Record, seal, truth
 from cusetpm.suspended import Suspended
 from cusetpm.transport import Cancelled, Transport
 from cusetpm.trouble import Trouble
@@ -71,12 +71,15 @@ class Guest:
         self._shut_down_at = -1  # what that was at the last orderly Shutdown or suspension
         self._in_doubt = False  # a save failed half-way: the manager has to say which record is the truth
         self._held = True
+        self._number = 0  # the highest that a record here has had
+        self._told = b""  # what the manager keeps of the record that is the truth
+        self._failed: Record | None = None  # the record of a save that failed half-way
         self._given: bytes | None = None  # a permanent state to start from instead of the durable one
         self._given_running: bytes | None = None  # the state of a running TPM that goes with it
         self._suspended = Suspended(path.with_name(f"{path.name}.running"), uuid.bytes)
         self._slots = Slots(path)
         try:
-            self._current, self._durable = self._load()
+            self._record = self._load()
             if powered:
                 try:
                     self.engine = self._resumed() if resume else None
@@ -102,6 +105,8 @@ class Guest:
                     if self.engine.dirty:
                         self._save(self.engine)
                     self._suspended.remove()
+                if self._record is not None and self._record.kept != self._told:
+                    self._tell(self._record)
                 self._held = False
 
     def close(self) -> None:
@@ -147,10 +152,10 @@ class Guest:
 
     def _resumed(self) -> Engine | None:
         """Return the engine as it was suspended; None if it was not, or was used since."""
-        if self._durable is None:
+        if self._record is None:
             return None
-        running = self._suspended.load(self._ask(protocol.load_hash_key()))
-        return self._make(self._durable, running=running) if running is not None else None
+        running = self._suspended.load(self._record.kept)
+        return self._make(self._record.snapshot, running=running) if running is not None else None
 
     def power_off(self) -> None:
         """The vTPM has no power any more, once the command in progress has ended."""
@@ -182,7 +187,8 @@ class Guest:
                 log.error("vTPM %s is in failure mode", self.uuid, exc_info=engine.fault)
                 engine.fault = None
             if dirty:
-                if not self._held and not self._stored(engine):
+                destroyed = self._family.destroys(command) and not response_code(response)
+                if not self._held and not self._stored(engine, renew=destroyed):
                     return self._family.unsaved
                 if self._family.shuts_down(command) and not response_code(response):
                     self._shut_down_at = self._executed
@@ -255,8 +261,8 @@ class Guest:
         """Return the permanent state of the released vTPM, which is durable; it has been manufactured."""
         with self._lock:
             self._be_sure()
-            assert self._durable is not None
-            return self._durable
+            assert self._record is not None
+            return self._record.snapshot
 
     def running(self) -> bytes:
         """Return all that goes with power; it belongs to what `permanent` returns before the next command.
@@ -269,7 +275,9 @@ class Guest:
     def suspend(self) -> None:
         """The running state is stored: the next `power_on` goes on from there, if no command comes before."""
         with self._lock:
-            self._suspended.store(self._running(), self._ask(protocol.load_hash_key()))
+            running = self._running()
+            assert self._record is not None
+            self._suspended.store(running, self._record.kept)
             # What a shutdown would keep is kept.
             self._shut_down_at = self._executed
 
@@ -312,10 +320,15 @@ class Guest:
                 self._make(permanent, running=state)
             self._given, self._given_running = given, state
 
-    def _stored(self, engine: Engine) -> bool:
+    @property
+    def _durable(self) -> bytes | None:
+        """The permanent state in the record that is the truth, None for a vTPM that is new."""
+        return None if self._record is None else self._record.snapshot
+
+    def _stored(self, engine: Engine, *, renew: bool = False) -> bool:
         """Make durable what has changed in *engine*; False if that fails, and nothing has changed then."""
         try:
-            self._save(engine)
+            self._save(engine, renew=renew)
         except (OSError, ProtocolError, StateError) as error:
             self._trouble.met(error)
             self._in_doubt = True
@@ -323,17 +336,27 @@ class Guest:
             return False
         return True
 
-    def _save(self, engine: Engine) -> None:
-        """Make the state of *engine* durable in the slot that does not hold the truth."""
-        snapshot = engine.snapshot()
-        key, nonce = os.urandom(aead.KEY_SIZE), os.urandom(aead.NONCE_SIZE)
-        record = aead.seal(key, nonce, snapshot, self.uuid.bytes)
-        slot = 1 - self._current
-        self._slots.write(slot, record)
-        self._ask(protocol.save_hash_key(sha256(record).digest() + key))
-        self._current, self._durable = slot, snapshot
+    def _save(self, engine: Engine, *, renew: bool = False) -> None:
+        """Make the state of *engine* durable in the slot that does not hold the truth.
+
+        With *renew*, nothing opens the records of before any more.
+        """
+        key = None if self._record is None or renew else self._record.key
+        slot = 0 if self._record is None else 1 - self._record.slot
+        self._number += 1
+        record, octets = seal(engine.snapshot(), slot, self._number, key or os.urandom(aead.KEY_SIZE),
+                              self.uuid)
+        self._failed = record
+        self._slots.write(slot, octets)
+        self._tell(record)
+        self._record, self._failed = record, None
         self.saves += 1
         self._trouble.over()
+
+    def _tell(self, record: Record) -> None:
+        """The manager knows *record*, which is in its slot."""
+        self._ask(protocol.save_hash_key(record.kept))
+        self._told = record.kept
 
     def _be_sure(self) -> None:
         """It is known which state is durable; StateError if that cannot be learned now."""
@@ -342,22 +365,32 @@ class Guest:
 
     def _settle(self) -> bool:
         """Go back to the state that the manager calls the truth; False if it cannot be learned now."""
+        failed = self._failed
         try:
-            current, durable = self._load()
+            if failed is not None and self._ask(protocol.load_hash_key()) != failed.kept:
+                # Its number is higher than that of the truth, for which it must not pass at the next start.
+                with suppress(OSError):
+                    self._slots.clear(failed.slot)
+            record = self._load()
         except (OSError, ProtocolError, StateError) as error:
             self._trouble.met(error)
             return False
+        if record is not None and record.kept != self._told:
+            return False  # It could not be cleared.
         if self.engine is not None:
-            if durable is None:
+            if record is None:
                 return False
-            self.engine.rollback(durable)
-        self._current, self._durable = current, durable
-        self._in_doubt = False
+            self.engine.rollback(record.snapshot)
+        self._record, self._failed, self._in_doubt = record, None, False
         return True
 
-    def _load(self) -> tuple[int, bytes | None]:
-        """Return the slot that holds the truth, and the snapshot in it; None for a vTPM that is new."""
-        return truth(self._slots, self._ask(protocol.load_hash_key()), self.uuid)
+    def _load(self) -> Record | None:
+        """Return the record that is the truth; None for a vTPM that is new."""
+        self._told = self._ask(protocol.load_hash_key())
+        record = truth(self._slots, self._told, self.uuid)
+        if record is not None:
+            self._number = max(self._number, record.number)
+        return record
 
     def _ask(self, request: bytes) -> bytes:
         return protocol.open_response(self._manager.execute(request), request)

@@ -11,7 +11,8 @@ from typing import Final
 from uuid import UUID
 
 from cusetpm.daemon import System
-from cusetpm.records import truth
+from cusetpm.records import seal, truth
+from hwtpm.crypto import aead
 from hwtpm.errors import StateError
 from hwtpm.slots import Slots, sync_directory, write_whole
 from manager import moving
@@ -25,19 +26,15 @@ def export(system: System, name: str, target: bytes) -> bytes:
 
     It is not started here any more.  StateError, one line for people, if it runs, or as `moving.send` says.
     """
-    home = system.state.path / "guests" / name
-    if not (home / "uuid").exists():
-        raise StateError(f"{system.state.path}: there is no vTPM {name}")
-    uuid, path = system.state.guest(name)
-    if system.running(uuid):
-        raise StateError(f"vTPM {name} is running; shut it down first")
+    uuid, path = system.stopped(name)
 
-    def state(known: bytes) -> bytes:
+    def state(known: bytes) -> tuple[bytes, bytes]:
         with closing(Slots(path)) as slots:
-            slot, _ = truth(slots, known, uuid)
-            record = slots.read(slot)
+            record = truth(slots, known, uuid)
         assert record is not None
-        return record
+        # Nobody here has the key of what the vTPM does over there.
+        sent, octets = seal(record.snapshot, 0, record.number + 1, os.urandom(aead.KEY_SIZE), uuid)
+        return sent.kept, octets
 
     return moving.send(system.manager, uuid, target, name, state, os.urandom)
 

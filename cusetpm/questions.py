@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from cusetpm.accepting import accept as take_back
 from cusetpm.backup import backup as save
 from cusetpm.backup import check as look
 from cusetpm.daemon import System
@@ -152,6 +153,11 @@ def receive(system: System, path: str, name: str | None = None, group: int = 0,
     return vtpm(system, str(uuid))
 
 
+def accept(system: System, name: str) -> str:
+    """The old copy that was put back is the vTPM's state; return what was accepted."""
+    return take_back(system, name)
+
+
 def check(system: System) -> list[str]:
     """Return a line for everything that is damaged."""
     return look(system, system.progress)
@@ -165,7 +171,7 @@ def backup(system: System, target: str) -> int:
 QUESTIONS: Final[dict[str, Callable[..., Any]]] = {
     question.__name__: question
     for question in (show, meaning, groups, group, platform, vtpms, vtpm, new, edit, delete, quote, export,
-                     receive, check, backup)}
+                     receive, accept, check, backup)}
 
 
 def _vtpm(system: System, uuid: UUID, index: int, names: dict[UUID, str]) -> dict[str, Any]:

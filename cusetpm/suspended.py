@@ -2,8 +2,9 @@
 
     file    magic[12] "cusetpm run\\0", UINT16 version, then nonce[12], ciphertext, tag[16]
 
-It is encrypted under a key that is derived from that of the vTPM's durable record, and bound to its digest.
-So it is of no use any more once another record is the truth: a vTPM that was used since does not go back.
+It is encrypted under a key that is derived from that of the vTPM's durable record, and bound to its number
+and digest.  So it is of no use any more once another record is the truth: a vTPM that was used since does not
+go back.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _VERSION: Final = 1
 class Suspended:
     """The file at *path*, which need not be there; *identity* is that of the vTPM, and no secret.
 
-    *record* is, in each method, the digest and the key of the record that is the truth, 32 octets each.
+    *record* is, in each method, what the manager keeps of the record that is the truth: its last 32 octets
+    are a key.
     """
 
     def __init__(self, path: Path, identity: bytes) -> None:
@@ -62,4 +64,4 @@ class Suspended:
         self.path.unlink(missing_ok=True)
 
     def _derived(self, record: bytes) -> tuple[bytes, bytes]:
-        return hashes.hmac(ids.SHA256, record[32:], b"running"), self._identity + record[:32]
+        return hashes.hmac(ids.SHA256, record[-32:], b"running"), self._identity + record[:-32]

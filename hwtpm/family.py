@@ -88,10 +88,19 @@ class Family(NamedTuple):
     rc_name: Callable[[int], str]
     bare: Mapping[str, bool]  # arguments of `make` for a new TPM without what its maker could leave to others
     presence: Callable[[Any, bool], None] | None  # tells its engine of the platform's signal, if that counts
+    destroying: frozenset[bytes]  # the codes, 4 octets, of commands after which secrets are gone for good
 
     def shuts_down(self, command: bytes) -> bool:
         """Tell whether *command* is a shutdown of any kind."""
         return command[6:10] == self.shutdown[0][6:10]
+
+    def destroys(self, command: bytes) -> bool:
+        """Tell whether *command* destroys seeds or proofs, and with them all that they protect."""
+        return command[6:10] in self.destroying
+
+
+def _codes(*codes: int) -> frozenset[bytes]:
+    return frozenset(code.to_bytes(4, "big") for code in codes)
 
 
 def response_code(response: bytes) -> int:
@@ -122,6 +131,7 @@ def _family_20() -> Family:
          _pack_u32s(c.TPM_ST_NO_SESSIONS, 22, c.TPM_CC_GetCapability, c.TPM_CAP_COMMANDS, c.TPM_CC_FIRST, 1)),
         (command(c.TPM_CC_Shutdown, c.TPM_SU_STATE), command(c.TPM_CC_Shutdown, c.TPM_SU_CLEAR)),
         c.TPM_RC_INITIALIZE, c.rc_name, {}, Engine.presence,
+        _codes(c.TPM_CC_Clear, c.TPM_CC_ChangePPS, c.TPM_CC_ChangeEPS),
     )
 
 
@@ -130,7 +140,14 @@ def _family_12() -> Family:
     from hwtpm.tpm12.dispatch import error_response
     from hwtpm.tpm12.types import codes
     from hwtpm.tpm12.types import constants as c
-    from hwtpm.tpm12.types.ordinals import TPM_ORD_ContinueSelfTest, TPM_ORD_SaveState, TPM_ORD_Startup
+    from hwtpm.tpm12.types.ordinals import (
+        TPM_ORD_ContinueSelfTest,
+        TPM_ORD_ForceClear,
+        TPM_ORD_OwnerClear,
+        TPM_ORD_RevokeTrust,
+        TPM_ORD_SaveState,
+        TPM_ORD_Startup,
+    )
 
     def startup(kind: int) -> bytes:
         return _pack_u16(c.TPM_TAG_RQU_COMMAND, 12, TPM_ORD_Startup, kind)
@@ -141,4 +158,5 @@ def _family_12() -> Family:
         (_pack_plain(c.TPM_TAG_RQU_COMMAND, 10, TPM_ORD_ContinueSelfTest),),
         (_pack_plain(c.TPM_TAG_RQU_COMMAND, 10, TPM_ORD_SaveState),),
         codes.TPM_INVALID_POSTINIT, codes.rc_name, {"endorsement_key": False, "nv_locked": False}, None,
+        _codes(TPM_ORD_OwnerClear, TPM_ORD_ForceClear, TPM_ORD_RevokeTrust),
     )

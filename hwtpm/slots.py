@@ -90,6 +90,18 @@ class Slots:
             error.filename = f"{self.path}.{slot}"
             raise
 
+    def clear(self, slot: int) -> None:
+        """*slot* 0 or 1 has no record any more, and that is on the device."""
+        fd = self._files[slot]
+        if fd < 0:
+            return
+        try:
+            _write_all(fd, bytes(_HEAD.size), 0)
+            os.fdatasync(fd)
+        except OSError as error:
+            error.filename = f"{self.path}.{slot}"
+            raise
+
     def _open(self, slot: int, flags: int) -> None:
         fd = open_regular(f"{self.path}.{slot}", os.O_RDWR | flags)
         self._files[slot], self._room[slot] = fd, os.fstat(fd).st_size

@@ -98,14 +98,17 @@ class Ledger:
         counted = at_once or self._counted is None or self._now() - self._counted >= self._interval
         return self._change(self._epoch + counted)
 
-    def commit(self, change: Change) -> None:
-        """*change* is durable, and counted as it was begun to be."""
+    def commit(self, change: Change, *, durable: bool = True) -> None:
+        """*change* is durable, and counted as it was begun to be.
+
+        One that is not *durable* is so with the next that is, or is counted: until then, power may take it.
+        """
         if change.destroys:
             self._replace_mask(change)
         elif change.epoch > self._epoch:
             self._advance(change.changes)
         else:
-            self._commit(change.epoch, change.changes)
+            self._commit(change.epoch, change.changes, durable)
             self._in_doubt, self._uncounted = False, True
         change.done()
 
@@ -328,16 +331,17 @@ class Ledger:
         self._in_doubt = self._burn = self._uncounted = False
         self._counted = self._now()
 
-    def _commit(self, epoch: int, changes: Changes) -> None:
-        """*epoch*, with *changes*, is durable; in doubt until the caller knows."""
+    def _commit(self, epoch: int, changes: Changes, durable: bool = True) -> None:
+        """*epoch*, with *changes*, is *durable*; in doubt until the caller knows."""
         digest = self.root.with_changes(self.book.digest, self.book.rows, changes)
-        self._store(self.root.mark(epoch, digest, nonce(self._entropy)), changes)
+        self._store(self.root.mark(epoch, digest, nonce(self._entropy)), changes, durable=durable)
         self.book.apply(changes, digest)
 
-    def _store(self, mark: Mark, changes: Changes, identity: Identity | None = None) -> None:
+    def _store(self, mark: Mark, changes: Changes, identity: Identity | None = None,
+               durable: bool = True) -> None:
         self._in_doubt = True
         try:
-            self.store.commit(mark, changes, identity)
+            self.store.commit(mark, changes, identity, durable)
         except BaseException:
             # What a failed commit wrote may be complete in somebody's copy of the WAL.  An empty epoch in its
             # place makes that copy an old one.

@@ -13,6 +13,7 @@ from hwtpm.errors import ProtocolError, StateError, TpmError
 from manager.book import Book, Closed, Moved, NoVtpm
 from manager.change import Change
 from manager.check import check
+from manager.keys import KEY_SIZE
 from manager.ledger import Ledger
 from manager.model import ADMIN, DEFAULT_PCRS, MOVED, Group, SealedKey, Vtpm
 from manager.sealing import SealingChip
@@ -56,7 +57,7 @@ class Manager:
                  interval: int = 0, held: bool = False, scratch: Path | None = None,
                  auto_create: bool = True, accept_rollback: bool = False,
                  recovered: bytes | None = None) -> None:
-        self.saves = 0  # that are durable
+        self.saves = 0
         self._held = True
         self._auto_create = auto_create
         self._chip = chip
@@ -79,6 +80,8 @@ class Manager:
     def save_hash_key(self, uuid: UUID, hash_key: bytes) -> None:
         """*hash_key* is what the vTPM *uuid* gets back from now on, after any crash.
 
+        If its key, the last 32 octets, is the one before, it is durable with the next change or the next
+        `count` only: a loss of power can bring back the one before it until then, under the same key.
         Raises StateError, TpmError, ProtocolError or OSError when it could not be made sure of; a later
         `load_hash_key` tells which of the two, the old or the new, it is then for good.  Of the StateErrors,
         NoVtpm says that nobody has made this vTPM, Moved that it is another manager's, Closed that its
@@ -97,13 +100,17 @@ class Manager:
         batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
             change = self._ledger.begin(at_once=False)
+            new_key = False
             for save in batch:
                 try:
-                    change.put_vtpm(save.uuid, self._kept(change, save.uuid, save.hash_key))
+                    vtpm = self._saving(change, save.uuid)
+                    new_key |= vtpm.hash_key[-KEY_SIZE:] != save.hash_key[-KEY_SIZE:]
+                    vtpm.hash_key = save.hash_key
+                    change.put_vtpm(save.uuid, vtpm)
                 except (StateError, TpmError, ProtocolError, OSError) as error:
                     save.error = error  # That is no reason for the others to fail.
             if change.changes:
-                self._ledger.commit(change)
+                self._ledger.commit(change, durable=new_key)
             self.saves += sum(save.error is None for save in batch)
         except BaseException as error:
             for save in batch:
@@ -118,16 +125,13 @@ class Manager:
                 return None
             return self._usable(uuid, book.vtpm(uuid)).hash_key or None
 
-    def _kept(self, change: Change, uuid: UUID, hash_key: bytes) -> Vtpm:
-        """Return the vTPM *uuid* with *hash_key*."""
+    def _saving(self, change: Change, uuid: UUID) -> Vtpm:
+        """Return the vTPM *uuid*, which may be a new one, as it is before it saves."""
         if change.find(uuid) is not None:
-            vtpm = self._usable(uuid, change.vtpm(uuid))
-        elif self._auto_create:
-            vtpm = Vtpm(0 if self._ledger.book.rows.vtpms or change.changes else ADMIN)
-        else:
-            raise NoVtpm(uuid)
-        vtpm.hash_key = hash_key
-        return vtpm
+            return self._usable(uuid, change.vtpm(uuid))
+        if self._auto_create:
+            return Vtpm(0 if self._ledger.book.rows.vtpms or change.changes else ADMIN)
+        raise NoVtpm(uuid)
 
     def _usable(self, uuid: UUID, vtpm: Vtpm) -> Vtpm:
         if vtpm.flags & MOVED:

@@ -55,13 +55,14 @@ def address(manager: Manager) -> bytes:
     return x25519.public(manager.moving_key())
 
 
-def send(manager: Manager, uuid: UUID, target: bytes, name: str, state: Callable[[bytes], bytes],
+def send(manager: Manager, uuid: UUID, target: bytes, name: str,
+         state: Callable[[bytes], tuple[bytes, bytes]],
          entropy: Callable[[int], bytes]) -> bytes:
     """Return the bundle of the vTPM *uuid* for the manager whose address is *target*.
 
-    *state* gives its state, which belongs to the hash and key that it is given.  The vTPM is no more to be
-    used here, durably, but can be sent to the same target again.  StateError, one line for people, if it has
-    moved elsewhere or there is no state to send; nothing has changed then.
+    *state* is given hash and key of its state, and gives those of the state to send, and that.  The vTPM is
+    no more to be used here, durably, but can be sent to the same target again.  StateError, one line for
+    people, if it has moved elsewhere or there is no state to send; nothing has changed then.
     """
     private = manager.moving_key()
     source, own = x25519.public(private), entropy(x25519.SIZE)
@@ -77,8 +78,9 @@ def send(manager: Manager, uuid: UUID, target: bytes, name: str, state: Callable
                              f"again to that one only")
         if not vtpm.hash_key:
             raise StateError(f"vTPM {uuid} has no state yet; make a new one at the other manager")
-        sent = Vtpm(0, vtpm.hash_key, vtpm.kernel, vtpm.generation)
-        load = encode(_Load(uuid.bytes, sent, name.encode(), state(vtpm.hash_key)))
+        hash_key, octets = state(vtpm.hash_key)
+        sent = Vtpm(0, hash_key, vtpm.kernel, vtpm.generation)
+        load = encode(_Load(uuid.bytes, sent, name.encode(), octets))
         head = _HEAD.pack(_MAGIC, _VERSION, target, source, x25519.public(own))
         try:
             key = _key(head, x25519.shared(own, target), x25519.shared(private, target))

@@ -149,7 +149,7 @@ def accept_rollback(choice: Choice, yes: bool) -> None:
     """Take an old copy of the store, or of a part of it or of the chip's NV, that was put back.
 
     Whoever put it back has undone what vTPMs did since: counters of theirs have gone back, keys that were
-    replaced are there again.
+    replaced are there again.  For the state of one vTPM there is vtpm accept-rollback.
     """
     if not yes:
         click.confirm("Take what was put back, although vTPMs go back in time by that?", abort=True)
@@ -235,6 +235,21 @@ def vtpm_import(choice: Choice, path: Path, name: str | None, group: int, sender
     with choice.administration() as manager:
         choice.facts(manager.ask("receive", path=os.path.abspath(path), name=name, group=group,
                                  sender=sender.hex() if sender else None), _VTPM)
+
+
+@vtpm.command("accept-rollback")
+@click.argument("name", metavar="NAME")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def vtpm_accept_rollback(choice: Choice, name: str, yes: bool) -> None:
+    """Take an old copy of the state of the vTPM NAME that was put back.
+
+    What the vTPM did since is undone: counters of its have gone back, keys that were deleted are there again.
+    """
+    if not yes:
+        click.confirm(f"Take what was put back of the vTPM {name}, so that it goes back in time?", abort=True)
+    with choice.administration() as manager:
+        choice.lines([manager.ask("accept", name=name)])
 
 
 @vtpm.command("delete")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
@@ -15,6 +17,7 @@ from hwtpm.errors import StateError
 from hwtpm.tpm2.types.constants import TPM_CC_NV_Increment
 from manager.manager import Manager
 from tests.manager.chips import BrokenChip, OwnChip
+from tests.support.powercut import Cut, Recording, image, recorded
 
 A, B = UUID(int=0xA), UUID(int=0xB)
 INTERVAL = 1000
@@ -130,3 +133,48 @@ def test_a_chip_that_is_gone_does_not_keep_the_store_open(path: Path, chip: OwnC
     chip.mend()
     with closing(manager(path, chip, Clock())) as again:
         assert again.load_hash_key(A) == b"2" * 64
+
+
+def test_a_new_key_survives_a_loss_of_power_and_so_does_all_that_was_counted(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is saved under the key that was there is durable with the next new key, change or count."""
+    seed = int.from_bytes(os.urandom(4), "big")
+    print(f"seed {seed}")
+    rng, clock = random.Random(seed), Clock()
+    disk, before = tmp_path / "disk", tmp_path / "before"
+    disk.mkdir()
+    key, new = b"k" * 32, b"n" * 32
+    with closing(OwnChip(disk / "chip")) as chip, \
+            closing(manager(disk / "manager.db", chip, clock)) as opened:
+        for uuid in A, B:
+            opened.save_hash_key(uuid, bytes(32) + key)
+    shutil.copytree(disk, before)
+    recording, flushes = Recording(disk), []
+    with recorded(recording, monkeypatch), closing(OwnChip(disk / "chip")) as chip, \
+            closing(manager(disk / "manager.db", chip, clock)) as opened:
+        def save(uuid: UUID, number: int, under: bytes) -> None:
+            opened.save_hash_key(uuid, bytes([number]) * 32 + under)
+            flushes.append(sum(event.kind == "sync" for event in recording.events))
+            recording.ack(f"{number}")
+
+        for number, (uuid, under) in enumerate(
+                [(A, key), (A, key), (B, key), (A, key), (B, new), (A, key)], 1):
+            save(uuid, number, under)
+        opened.count()
+        recording.ack("counted")
+        power_fails(opened)
+    # The first of the interval, and the new key; the others in between cost no flush.
+    assert [now > then for then, now in pairwise(flushes)] == [
+        False, False, False, True, False]
+    for n in range(len(recording.events) + 1):
+        for how in "none", "some", "all":
+            place = tmp_path / "cut"
+            told = image(recording, before, Cut(n, how), place, rng)
+            with closing(OwnChip(place / "chip")) as chip, \
+                    closing(manager(place / "manager.db", chip, clock)) as again:
+                found = {uuid: again.load_hash_key(uuid) for uuid in (A, B)}
+            least = 6 if "counted" in told else 5 if "5" in told else 1 if "1" in told else 0
+            numbers = [(value or b"")[0] for value in found.values()]
+            assert max(numbers) >= least
+            assert (found[B] or b"")[32:] == (new if numbers[1] == 5 else key)
+            shutil.rmtree(place)

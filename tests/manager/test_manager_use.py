@@ -31,7 +31,7 @@ from hwtpm.tpm2.types.constants import (
 from hwtpm.tpm2.types.handles import TPM_RH_LOCKOUT, TPM_RH_OWNER
 from hwtpm.tpm2.types.structures import TPMT_HA
 from manager.manager import Manager
-from manager.model import Changes, Identity, Mark
+from manager.model import Changes, Mark
 from manager.protocol import Endpoint, load_hash_key, open_response, save_hash_key
 from manager.sealing20 import Chip20
 from manager.store import Store
@@ -439,7 +439,7 @@ def test_what_a_failed_commit_wrote_never_counts_as_the_next_epoch(path: Path, o
     with closing(manager(path, own)) as opened:
         real, written = opened._ledger.store.commit, []
 
-        def commit(mark: Mark, changes: Changes, identity: Identity | None) -> None:
+        def commit(mark: Mark, changes: Changes, *rest: object) -> None:
             written.append((mark, changes))
             raise StateError("SQLite: disk I/O error")
 
