@@ -180,7 +180,9 @@ class Groups:
         blob = _xor(_shared(exchange, public), key)
         with self._quoting(group) as chip:
             if not group.recovery or chip.boot() != group.recovery:
-                raise Refused(TPM_FAIL, f"group {index} was created before the chip was reset")
+                made = "the store" if number == ROOT else "it"
+                raise Refused(TPM_FAIL, f"group {index} was created before the chip was reset, so it cannot "
+                                        f"be registered; make {made} anew, and register before a reset")
             extern = group_extern(family, self.meaning, REGISTERS, public, exchange.public, blob)
             quote = chip.quote(group.aik, group.aik_auth, checked_selection(pcrs), extern)
         with self._manager.change() as change:

@@ -163,7 +163,11 @@ def update(choice: Choice, index: int, cfg_list: Path, signature: Path) -> None:
 @click.pass_obj
 def register(choice: Choice, index: int, exchange: Path, signature: Path, pcrs: bytes,
              evidence: Path) -> None:
-    """Let the SAA recover group N, should it be closed one day; once, before the machine restarts."""
+    """Let the SAA recover group N, should it be closed one day; once, before the machine restarts.
+
+    Our own chip is reset whenever the state directory is used: group new --exchange makes a group and
+    registers it at once.
+    """
     with failures():
         half = _signed_half(exchange, signature)
     with choice.administration() as manager:

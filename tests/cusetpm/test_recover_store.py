@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import socket
 from pathlib import Path
@@ -83,3 +84,31 @@ def test_no_other_key_and_no_other_chip_opens_the_store(tmp_path: Path, tpm: str
                 f"cusetpm: {place}/manager.db: the root key is sealed to another chip, or this chip was "
                 f"cleared; put the chip's NV back that belongs to this store\n")
     assert (place / "manager.db").read_bytes() == kept
+
+
+@pytest.mark.parametrize("tpm", ["2.0", "1.2"])
+def test_our_own_chip_is_reset_at_each_start_so_a_group_is_registered_by_who_makes_it(
+        tmp_path: Path, tpm: str) -> None:
+    saa = Saa(tpm)
+    (tmp_path / "saa.pub").write_bytes(pem.rsa_public(saa.modulus))
+    files = {name: tmp_path / name for name in ("secret", "exchange", "signature", "registration")}
+    run("saa", "exchange", "--secret", files["secret"], files["exchange"])
+    files["signature"].write_bytes(saa.sign(files["exchange"].read_bytes()))
+    new = "group", "new", "--saa", tmp_path / "saa.pub"
+    half = "--exchange", files["exchange"], "--signature", files["signature"]
+    run("manager", "--state-dir", tmp_path / "s", "init", "--chip", tpm)
+    for index, remedy in enumerate(["make the store anew", "make it anew"]):
+        assert ask(tmp_path / "s", *new)["group"] == index
+        says = refused(tmp_path / "s", "group", "register", str(index), *half, "--evidence", tmp_path / "e")
+        assert f"group {index} was created before the chip was reset" in says
+        assert f"; {remedy}, and register before a reset" in says
+    made = ask(tmp_path / "s", *new, *half, "--registration", files["registration"])
+    assert (made["group"], made["registered"]) == (2, True)
+    # Group 0 is registered by a process that has made the store.
+    manager = shlex.join([*CUSETPM, "manager", "--state-dir", str(tmp_path / "t"), "--json"])
+    commands = [shlex.join([str(word) for word in words]) for words in (
+        new, ("group", "register", "0", *half, "--evidence", tmp_path / "e"), ("group", "show", "0"))]
+    script = "\n".join(f"{manager} {command}" for command in commands)
+    told = run("run", "--chip", tpm, "--front-end", "socket", "--state-dir", tmp_path / "t", "--",
+               "sh", "-ec", script)[0]
+    assert json.loads(told[told.rindex("{"):])["registered"]
