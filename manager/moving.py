@@ -8,7 +8,8 @@ bundle is encrypted under a key from two agreements, of the bundle's own key and
 target's: so only the target opens it, and it knows who has made it.
 
 A vTPM lives in one place.  Its row at the source says that it has moved, and where, before there is a bundle,
-and each move makes its generation higher: a manager takes no bundle of a generation that it has seen.
+and no copy of the store from before can be opened any more, which would not know.  Each move makes its
+generation higher: a manager takes no bundle of a generation that it has seen.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ def send(manager: Manager, uuid: UUID, target: bytes, name: str,
     """Return the bundle of the vTPM *uuid* for the manager whose address is *target*.
 
     *state* is given hash and key of its state, and gives those of the state to send, and that.  The vTPM is
-    no more to be used here, durably, but can be sent to the same target again.  StateError, one line for
-    people, if it has moved elsewhere or there is no state to send; nothing has changed then.
+    no more to be used here, durably, nor with any copy of the store that there is, but can be sent to the
+    same target again.  StateError, one line for people, if it has moved elsewhere or there is no state to
+    send; nothing has changed then.
     """
     private = manager.moving_key()
     source, own = x25519.public(private), entropy(x25519.SIZE)
@@ -73,6 +75,9 @@ def send(manager: Manager, uuid: UUID, target: bytes, name: str,
         if not vtpm.flags & MOVED:
             vtpm.flags, vtpm.target, vtpm.generation = vtpm.flags | MOVED, target, vtpm.generation + 1
             change.put_vtpm(uuid, vtpm)
+            group = change.find(uuid)
+            assert group is not None
+            change.renew(group)
         elif vtpm.target != target:
             raise StateError(f"vTPM {uuid} has moved to the manager {vtpm.target.hex()}, and can be sent "
                              f"again to that one only")

@@ -116,7 +116,7 @@ def check(choice: Choice) -> int:
 def backup(choice: Choice, target: Path) -> None:
     """Make a backup of store and vTPMs in the new directory BACKUP, also while they are used.
 
-    It is of use with the same chip only, and until a key is destroyed: that of a vTPM that is deleted, say.
+    It is of use with the same chip only, and until a vTPM is deleted or exported, or another key destroyed.
     """
     with choice.patiently("copying") as manager:
         count = manager.ask("backup", target=os.path.abspath(target))
@@ -218,7 +218,10 @@ def vtpm_edit(choice: Choice, name: str, group: int | None, admin: bool | None, 
 @click.argument("path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @click.pass_obj
 def vtpm_export(choice: Choice, name: str, target: bytes, path: Path) -> None:
-    """Write the vTPM NAME to FILE, for one other manager; it does not start here any more."""
+    """Write the vTPM NAME to FILE, for one other manager; it does not start here any more.
+
+    Backups from before are of no use then, as after a deletion: they would have it in two places.
+    """
     with choice.administration() as manager:
         manager.ask("export", name=name, target=target.hex(), path=os.path.abspath(path))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cusetpm import moving
-from cusetpm.backup import check
+from cusetpm.backup import backup, check, restore
 from cusetpm.daemon import Device, System
 from hwtpm.client import Client, Password
 from hwtpm.errors import StateError
@@ -99,6 +99,22 @@ def test_a_vtpm_goes_on_where_it_was_sent_and_not_where_it_came_from(here: Place
     here.auth("first", "f", "f")
     for place in here, there:
         place.good()
+
+
+def test_no_copy_of_the_store_from_before_lets_it_live_here_again(here: Place, there: Place) -> None:
+    """It would be in two places: a backup is refused, and so is an old copy that somebody wants accepted."""
+    with here.open() as system:
+        release(system)
+        backup(system, here.path.with_name("backup"))
+    old = shutil.copy(here.path / "manager.db", here.path.with_name("old.db"))
+    there.receive(here.export(there), sender=here)
+    with pytest.raises(StateError, match="the key that opens it has been destroyed since"):
+        restore(here.path, here.path.with_name("backup"))
+    with here.open() as system, pytest.raises(StateError, match="has moved to another manager"):
+        system.add_guest("one")
+    shutil.copy(old, here.path / "manager.db")
+    with pytest.raises(StateError, match="the key that opens it has been destroyed since"):
+        System(here.path, accept_rollback=True)
 
 
 def test_it_can_be_sent_again_to_the_same_target_and_to_no_other(
