@@ -195,7 +195,8 @@ def _check_state(tpm: Tpm, needs: int, *, authorized: bool) -> None:
 def run(tpm: Tpm, plan: Plan, call: Call, request: Any) -> tuple[bytes, bytes]:
     """Run the command; return the handles and the parameters of its response.
 
-    A command that fails ends the sessions it named (Part 1, 18.1), unless the TPM only defends itself.
+    A command that fails ends the sessions it named (Part 3, 18.2, action 14.a, and 18.3, 6.a), unless the TPM
+    only defends itself.
     """
     try:
         response = plan.run(tpm, call, request)
