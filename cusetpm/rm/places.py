@@ -89,6 +89,7 @@ class Places:
         self.sessions: dict[int, Session] = {}
         self.raw_objects = self.raw_sessions = True
         self._raw_saved: dict[int, bytes] = {}
+        self._told = False  # that sessions are left saved
 
     # Into the TPM.
 
@@ -233,8 +234,11 @@ class Places:
         """The session that was saved by a client first, and not loaded since, is not active any more."""
         for found in self.sessions.values():
             if found.owner is None and not found.raw:
-                log.warning("session 0x%08x makes way: a program saved it and never loaded it again",
-                            found.handle)
+                # A program that goes on so is not to fill the log.
+                log.log(logging.DEBUG if self._told else logging.WARNING,
+                        "session 0x%08x makes way: a program saved it and never loaded it again",
+                        found.handle)
+                self._told = True
                 self.flush_session(found)
                 return True
         return False

@@ -284,7 +284,8 @@ def test_a_session_that_nobody_holds_can_be_flushed_by_all(tpm: Managed) -> None
         other.run(FlushContext(session.handle))
 
 
-def test_sessions_that_nobody_holds_make_way_for_new_ones(tpm: Managed) -> None:
+def test_sessions_that_nobody_holds_make_way_for_new_ones(
+        tpm: Managed, caplog: pytest.LogCaptureFixture) -> None:
     """A program that starts and saves sessions again and again takes none from others."""
     for _ in range(MAX_ACTIVE_SESSIONS + 10):
         greedy = tpm.open()
@@ -292,6 +293,8 @@ def test_sessions_that_nobody_holds_make_way_for_new_ones(tpm: Managed) -> None:
         greedy.close()
     user = tpm.open()
     assert all(usable(user, policy(user)) for _ in range(SESSIONS))
+    (told,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert told.endswith("makes way: a program saved it and never loaded it again")
 
 
 @pytest.mark.parametrize("saved_by", ["manager", "client"])
