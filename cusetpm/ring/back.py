@@ -77,35 +77,36 @@ class BackRing:
         try:
             if self.closed:
                 return
-            length, state, locality, extra = page.copy_header()
+            state, locality, extra, command = page.take()
             if state == TPMIF_STATE_SUBMIT and not self.busy:
                 self.busy, self.cancelled = True, False
                 self.submitted += 1
-                command = page.copy_out(length) if length <= MAX_PACKET and extra == 0 else b""
             elif state == TPMIF_STATE_CANCEL:
                 if self.busy:
                     self._cancel()
                     return
-                page.state = TPMIF_STATE_FINISH if self._crossed() else TPMIF_STATE_IDLE
-                command = None
+                page.state = TPMIF_STATE_FINISH if self._crossed(command) else TPMIF_STATE_IDLE
             else:
                 # Ours, nonsense, or a front end that writes while the back end works: the response
                 # of the command in progress will overwrite it.
                 return
         finally:
             lock.release()
-        if command is not None:
+        if state == TPMIF_STATE_SUBMIT:
             response = _FAILED
             try:
                 response = self._execute(command, locality)
             finally:
-                with lock:
+                lock.acquire()
+                try:
                     self.busy = False
                     if not self.closed:
                         # A front end that believes in extra pages looks behind their references.
                         page.finish(response, 8 + 4 * extra)
                         self._answer = response
                         self.finished += 1
+                finally:
+                    lock.release()
         self.port.notify()
 
     def _execute(self, command: bytes, locality: int) -> bytes:
@@ -137,17 +138,14 @@ class BackRing:
         except Exception:
             _log.exception("a TPM behind a ring failed to cancel")
 
-    def _crossed(self) -> bool:
-        """Tell whether a CANCEL has overwritten the FINISH of a response that is still on the page.
+    def _crossed(self, packet: bytes) -> bool:
+        """Tell whether a CANCEL has overwritten the FINISH of a response: *packet*, which is on the page.
 
         State changes are not atomic: a cancel can cross with the answer.  The command has run then,
         so IDLE (it was cancelled) would be a lie; the front end gets its response.
         """
         answer, self._answer = self._answer, None
-        if answer is None:
-            return False
-        length, _, _, extra = self.page.copy_header()
-        return length == len(answer) and extra == 0 and self.page.copy_out(length) == answer
+        return packet == answer
 
     def close(self, grants: Grants) -> None:
         """The page is unmapped and the port closed; a command in progress is cancelled and not answered."""

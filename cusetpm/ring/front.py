@@ -131,7 +131,8 @@ class TpmFront:
             ring = self._ring
             if ring is None or self._state is not _CONNECTED:
                 raise RingClosed(f"{self._directory}: not connected")
-            page, view = ring.page, ring.page.view
+            page = ring.page
+            view = page.view
             if view[OFF_STATE] in _BUSY:
                 self._wait(ring)
             guard.acquire()
@@ -144,32 +145,17 @@ class TpmFront:
             finally:
                 guard.release()
             self.submitted += 1
-            try:
-                ring.port.notify()
-                while True:
-                    # No cancel can slip in between this look at the state and the end of the command.
-                    guard.acquire()
-                    try:
-                        if view[OFF_STATE] not in _BUSY:
-                            self._busy = None
-                            break
-                    finally:
-                        guard.release()
-                    self._wait(ring)
-            except BaseException:
-                self._busy = None
-                raise
+            ring.port.notify()
+            # Read once: from here on a cancel that crosses with the end of the command does not count.
+            while (state := view[OFF_STATE]) in _BUSY:
+                self._wait(ring)
             # A back end that answers nonsense is not believed.
-            length, state, _, extra = page.copy_header()
-            if state == TPMIF_STATE_IDLE:
-                return error_response(TPM_RC_CANCELED)
-            if state == TPMIF_STATE_FINISH and length <= MAX_PACKET and extra == 0:
-                response = page.copy_out(length)
-                if is_response(response):
-                    self.finished += 1
-                    return response
-            return error_response(TPM_RC_FAILURE)
+            if state == TPMIF_STATE_FINISH and is_response(response := page.take()[3]):
+                self.finished += 1
+                return response
+            return error_response(TPM_RC_CANCELED if state == TPMIF_STATE_IDLE else TPM_RC_FAILURE)
         finally:
+            self._busy = None
             serial.release()
 
     def _wait(self, ring: _Ring) -> None:

@@ -120,11 +120,10 @@ class LocalPort:
     """One end of an `LocalEventChannels` channel."""
 
     __slots__ = (
-        "_again",
         "_handler",
         "_key",
+        "_pending",
         "_ports",
-        "_running",
         "notifications",
         "number",
         "peer",
@@ -141,8 +140,8 @@ class LocalPort:
         self.notifications = 0
         self.peer: LocalPort | None = None
         self._handler: Handler | None = handler
-        self._running: set[int] = set()
-        self._again: set[int] = set()
+        # By the threads that are in the handler: whether an event came meanwhile in the same thread.
+        self._pending: dict[int, bool] = {}
 
     def notify(self) -> None:
         """The peer's handler has run in this thread.
@@ -151,23 +150,21 @@ class LocalPort:
         instead of recursing: like an event channel's pending bit.
         """
         peer = self.peer
-        handler = peer._handler if peer is not None else None
-        if peer is None or handler is None:
+        if peer is None or (handler := peer._handler) is None:
             return
         peer.notifications += 1
-        thread, running, again = get_ident(), peer._running, peer._again
-        if thread in running:
-            again.add(thread)
+        thread, pending = get_ident(), peer._pending
+        if thread in pending:
+            pending[thread] = True
             return
-        running.add(thread)
+        pending[thread] = False
         try:
             handler()
-            while thread in again and peer._handler is not None:
-                again.discard(thread)
+            while pending[thread] and peer._handler is not None:
+                pending[thread] = False
                 handler()
         finally:
-            running.discard(thread)
-            again.discard(thread)
+            del pending[thread]
 
     def close(self) -> None:
         """See `Port`.  A handler that runs in another thread may still be running afterwards."""

@@ -14,8 +14,8 @@ The header file's comment says that the grant references start at 16; every impl
 them at 8, right behind the structure, and so does this one.  Extra pages are refused, as Linux and
 Mini-OS do.
 
-The peer can write to the page at any instant.  So nothing is parsed in place: `Page.copy_header`
-and `Page.copy_out` copy once, and only the copies are looked at.
+The peer can write to the page at any instant.  So nothing is parsed in place: `Page.take` copies
+once, and only the copy is looked at.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ MIN_RESPONSE = 10
 """Octets of a response header: tag, size, code (Part 1, 16.10)."""
 
 OFF_STATE = 4
-_WORD = Struct("<Q")  # the whole header
 _LENGTH_AND_STATE = Struct("<IB")
 _unpack_header = Struct("<IBBxB").unpack_from
 _RESPONSE = Struct(">HII")
@@ -82,12 +81,11 @@ class Page:
     def submit(self, command: bytes, locality: int) -> None:
         """The page holds *command* and is in SUBMIT.  At most 4088 octets; the front end's call.
 
-        The header is written last and as one word, so that a back end in another process never sees half
-        a packet.
+        The header is written last, so that a back end in another process never sees half a packet.
         """
         view, length = self.view, len(command)
         view[8 : 8 + length] = command
-        _WORD.pack_into(view, 0, length | TPMIF_STATE_SUBMIT << 32 | locality << 40)
+        HEADER.pack_into(view, 0, length, TPMIF_STATE_SUBMIT, locality, 0, 0)
 
     def finish(self, response: bytes, offset: int = 8) -> None:
         """The page holds *response* at *offset* and is in FINISH.  The back end's call."""
@@ -95,10 +93,12 @@ class Page:
         view[offset : offset + length] = response
         _LENGTH_AND_STATE.pack_into(view, 0, length, TPMIF_STATE_FINISH)
 
-    def copy_header(self) -> tuple[int, ...]:
-        """Return length, state, locality and nr_extra_pages, read once and not validated."""
-        return _unpack_header(self.view)
+    def take(self) -> tuple[int, int, int, bytes]:
+        """Return state, locality, nr_extra_pages and the packet, each read once and none validated.
 
-    def copy_out(self, length: int) -> bytes:
-        """Return *length* octets of packet (at most 4088) as the caller's own copy."""
-        return self.view[8 : 8 + length].tobytes()
+        The packet is the caller's own copy; empty if it has more than 4088 octets or extra pages.
+        """
+        view = self.view
+        length, state, locality, extra = _unpack_header(view)
+        packet = view[8 : 8 + length].tobytes() if length <= MAX_PACKET and not extra else b""
+        return state, locality, extra, packet

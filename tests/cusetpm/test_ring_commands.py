@@ -322,6 +322,20 @@ def test_a_response_that_crosses_with_cancel_is_not_lost():
     link.close()
 
 
+def test_a_cancel_that_is_late_for_its_command_does_not_hit_the_next():
+    """It has found the command on the page, but writes only when the response has been taken."""
+    tpm = Echo()
+    link = connect(tpm)
+    assert link.front.execute(COMMAND) == respond(COMMAND + b"\0")
+    ring = link.front._ring
+    ring.page.state = 3
+    join = in_thread(lambda: link.front.execute(b"next"))
+    ring.port.notify()
+    assert join() == respond(b"next\0")
+    assert tpm.asked == [(COMMAND, 0), (b"next", 0)]
+    link.close()
+
+
 # A back end that does not keep the rules.
 
 

@@ -57,16 +57,29 @@ def test_the_longest_packet_fills_the_page():
     memory, page = blank()
     page.submit(b"\x55" * 4088, 0)
     assert memory[8:] == b"\x55" * 4088
-    assert page.copy_out(4088) == b"\x55" * 4088
-    assert page.copy_header() == (4088, 1, 0, 0)
+    assert page.take() == (1, 0, 0, b"\x55" * 4088)
 
 
-def test_what_was_copied_out_does_not_change_with_the_page():
+@pytest.mark.parametrize("extra", [1, 2, 255])
+def test_a_packet_with_extra_pages_is_not_taken(extra):
+    memory, page = blank()
+    memory[0:8] = b"\x06\0\0\0\x01\x04\0" + bytes([extra])
+    assert page.take() == (1, 4, extra, b"")
+
+
+@pytest.mark.parametrize("length", [4089, 4096, 0xFFFFFFFF])
+def test_a_packet_that_is_longer_than_the_page_is_not_taken(length):
+    memory, page = blank()
+    memory[0:8] = length.to_bytes(4, "little") + b"\x02\0\0\0"
+    assert page.take() == (2, 0, 0, b"")
+
+
+def test_what_was_taken_does_not_change_with_the_page():
     memory, page = blank()
     page.submit(b"before", 0)
-    copy = page.copy_out(6)
+    taken = page.take()
     memory[8:14] = b"behind"
-    assert copy == b"before"
+    assert taken == (1, 0, 0, b"before")
 
 
 @pytest.mark.parametrize("view", [memoryview(bytearray(4095)), memoryview(bytes(4096))])
