@@ -62,17 +62,18 @@ class _Wire:
     def __init__(self, kind: Family, front: TpmFront, accept: Callable[[], None]) -> None:
         self._family = kind
         self._execute = front.execute
+        self.execute = self._first
         self.cancel, self.takes_long = front.cancel, front.takes_long
         self._accept: Callable[[], None] | None = accept
 
-    def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
-        """Return the response to *command*, which has crossed the ring."""
+    def _first(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
         if self._accept is not None:
             try:
                 self._accept()
             except (OSError, StateError, ProtocolError):
                 return self._family.unsaved
             self._accept = None
+            self.execute = self._execute
         return self._execute(command, locality, cancelled)
 
 

@@ -174,7 +174,10 @@ class Guest:
         """
         if command[:1] == b"\1" and command[:2] in _FORWARDED:
             return self._manager.execute(_FORWARDED[bytes(command[:2])] + command[2:])
-        with self._lock:
+        # The lock by name, because a with statement takes twice as long in Python 3.11.
+        lock = self._lock
+        lock.acquire()
+        try:
             engine = self.engine
             if engine is None:
                 return self._family.failed
@@ -193,6 +196,8 @@ class Guest:
                 if self._family.shuts_down(command) and not response_code(response):
                     self._shut_down_at = self._executed
             return response
+        finally:
+            lock.release()
 
     @property
     def shut_down(self) -> bool:

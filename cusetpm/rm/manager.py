@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cusetpm.rm.shared import SharedTpm
 from cusetpm.rm.space import ManagedSpace
-from cusetpm.transport import Cancelled, Transport
+from cusetpm.transport import Transport
 
 
 class ResourceManager:
@@ -17,21 +17,12 @@ class ResourceManager:
 
     def __init__(self, transport: Transport) -> None:
         self._tpm = SharedTpm(transport)
+        self.execute = self._tpm.execute_raw
         self.cancel, self.takes_long = self._tpm.cancel, self._tpm.takes_long
 
     def open(self) -> ManagedSpace:
         """Return a new space, which is empty."""
         return ManagedSpace(self._tpm)
-
-    def execute(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
-        """Return the response to *command*, which finds the TPM as if there were no spaces."""
-        tpm = self._tpm
-        tpm.enter()
-        try:
-            tpm.places.give_way()
-            return tpm.execute(command, locality, cancelled)
-        finally:
-            tpm.leave()
 
     def give_way(self) -> None:
         """The TPM holds nothing of the spaces, which get it back with their next commands."""

@@ -44,7 +44,10 @@ class Member(Protocol):
 
 
 class SharedTpm:
-    """The TPM 2.0 behind *transport*.  Everything but `enter`, `closed` and `takes_long` takes a turn."""
+    """The TPM 2.0 behind *transport*.
+
+    Everything but `enter`, `closed`, `takes_long` and `execute_raw`, which is a turn, takes a turn.
+    """
 
     def __init__(self, transport: Transport) -> None:
         self.places = Places(lambda command: transport.execute(command, 0, _no))
@@ -91,6 +94,15 @@ class SharedTpm:
     def takes_long(self, command: bytes) -> bool:
         """Tell whether *command* may run for more than about a millisecond, or wait for one that does."""
         return self._lock.locked() or self._transport.takes_long(command)
+
+    def execute_raw(self, command: bytes, locality: int = 0, cancelled: Cancelled | None = None) -> bytes:
+        """Return the response to *command*, which finds the TPM as if there were no spaces."""
+        self.enter()
+        try:
+            self.places.give_way()
+            return self.execute(command, locality, cancelled)
+        finally:
+            self.leave()
 
     def execute(self, command: bytes, locality: int, cancelled: Cancelled | None) -> bytes:
         """Return the TPM's response to *command*; spaces have forgotten whatever else it flushed."""
