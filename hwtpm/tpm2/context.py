@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from struct import Struct
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
@@ -92,11 +91,12 @@ class Entry:
     def __init__(self, run: Callable[[Tpm, Any], Any], request: type[Command[Any]]) -> None:
         self.run, self.request = run, request
         self.memory: Memory | None = None
+        self.plan: Plan | None = None  # what the command's declaration compiles to
 
-    @cached_property
-    def plan(self) -> Plan:
-        """What the command's declaration compiles to."""
-        return Plan(self.run, self.request, self.memory)
+    def compiled(self) -> Plan:
+        """Return `plan`, which is there from now on."""
+        self.plan = Plan(self.run, self.request, self.memory)
+        return self.plan
 
 
 class Plan:

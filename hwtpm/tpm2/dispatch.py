@@ -42,14 +42,7 @@ def error_response(rc: int) -> bytes:
 
 
 def execute(tpm: Tpm, command: bytes) -> bytes:
-    """Run one command and return its response; every TpmError becomes a response code."""
-    try:
-        return _execute(tpm, command)
-    except TpmError as error:
-        return error_response(error.rc)
-
-
-def _execute(tpm: Tpm, command: bytes) -> bytes:
+    """Run one command and return its response; raises TpmError with the code that answers it."""
     plan, tag, code = _header(tpm, command)
     tpm.command_code = code
     off = 10
@@ -165,7 +158,7 @@ def _header(tpm: Tpm, command: bytes) -> tuple[Plan, int, int]:
         raise TpmError(TPM_RC_COMMAND_CODE)
     if tpm.power.started == (code == TPM_CC_Startup) and not tpm.power.failed:
         raise TpmError(TPM_RC_INITIALIZE)
-    return entry.plan, tag, code
+    return entry.plan or entry.compiled(), tag, code
 
 
 def _handles(tpm: Tpm, plan: Plan, command: bytes) -> tuple[tuple[int, ...], int]:

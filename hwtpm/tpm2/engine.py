@@ -7,6 +7,7 @@ from typing import Final
 
 from hwtpm import snapshot as frame
 from hwtpm.crypto.drbg import CtrDrbg
+from hwtpm.errors import TpmError
 from hwtpm.tpm2 import commands
 from hwtpm.tpm2.commands.startup import recheck
 from hwtpm.tpm2.context import COMMANDS, VENDOR_COMMANDS, Tpm
@@ -81,7 +82,10 @@ class Engine:
         tpm.locality = locality
         tpm.cancelled = cancelled
         try:
-            response = execute(tpm, command)
+            try:
+                response = execute(tpm, command)
+            except TpmError as error:
+                response = error_response(error.rc)
             if tpm.power.kept is not None:
                 recheck(tpm)
         except Exception as fault:  # The guest must not be able to end the process with a defect of ours.
