@@ -92,6 +92,8 @@ DIFFERENCES: tuple[Difference, ...] = (
                "Part 3, 8.5: action 2"),
     Difference("GetCapability", "capability_4_00000108: owner cleared", "differs in resp", "ok",
                "Part 3, 6.2: action 9.f, allowMaintenance is TRUE where there is maintenance"),
+    Difference("GetCapability", "cap_area = 0x1a", "differs in resp", "ok",
+               "Part 2, 21.6: TPM_CAP_VERSION_VAL tells whose TPM it is", rare=True),
     # NV storage
     Difference("NVDefineSpace", r"data_size = 0x[0-9a-f]{4,5}\b", "ok", "NOSPACE", "profile: more NV memory"),
     Difference("NVDefineSpace", r"data_size", "NOSPACE", "SIZE", "Part 3, 20.1: action 11.a"),
