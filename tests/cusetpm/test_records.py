@@ -185,6 +185,19 @@ def put_back(system: System, copy: Path) -> None:
         shutil.copyfile(slot, system.state.path / "guests" / "one" / slot.name)
 
 
+def go_back(system: System, place: Path) -> None:
+    """The vTPM's state is the old one in which the owner's authorization value has one octet."""
+    device = guest(system)
+    change(device, 0, 1)
+    old = put_aside(system, place)
+    change(device, 1, 2)
+    change(device, 2, 3)
+    with pytest.raises(StateError, match="vTPM one is running"):
+        accept(system, "one")
+    system.close()
+    put_back(system, old)
+
+
 def test_saves_keep_the_key_and_count(system: System) -> None:
     device = guest(system)
     change(device, 0, 1)
@@ -263,15 +276,7 @@ def test_a_save_that_the_manager_has_made_although_it_failed(
 
 def test_an_old_state_is_refused_and_accepted_by_an_act_that_is_logged(
         tmp_path: Path, system: System, caplog: pytest.LogCaptureFixture) -> None:
-    device = guest(system)
-    change(device, 0, 1)
-    old = put_aside(system, tmp_path / "old")
-    change(device, 1, 2)
-    change(device, 2, 3)
-    with pytest.raises(StateError, match="vTPM one is running"):
-        accept(system, "one")
-    system.close()
-    put_back(system, old)
+    go_back(system, tmp_path / "old")
     with closing(System(system.state.path)) as again:
         again.release()
         with pytest.raises(OldCopy):
@@ -289,14 +294,7 @@ def test_an_old_state_is_refused_and_accepted_by_an_act_that_is_logged(
 
 def test_an_accepted_state_that_could_not_be_written_is_accepted_once_more(
         tmp_path: Path, system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    device = guest(system)
-    change(device, 0, 1)
-    old = put_aside(system, tmp_path / "old")
-    change(device, 1, 2)
-    change(device, 2, 3)
-    system.close()
-    put_back(system, old)
-
+    go_back(system, tmp_path / "old")
     real = Slots.write
 
     def fail(self: Slots, slot: int, record: bytes) -> None:
