@@ -141,14 +141,13 @@ def test_a_new_key_survives_a_loss_of_power_and_so_does_all_that_was_counted(
     seed = int.from_bytes(os.urandom(4), "big")
     print(f"seed {seed}")
     rng, clock = random.Random(seed), Clock()
-    disk, before = tmp_path / "disk", tmp_path / "before"
+    disk = tmp_path / "disk"
     disk.mkdir()
     key, new = b"k" * 32, b"n" * 32
     with closing(OwnChip(disk / "chip")) as chip, \
             closing(manager(disk / "manager.db", chip, clock)) as opened:
         for uuid in A, B:
             opened.save_hash_key(uuid, bytes(32) + key)
-    shutil.copytree(disk, before)
     recording, flushes = Recording(disk), []
     with recorded(recording, monkeypatch), closing(OwnChip(disk / "chip")) as chip, \
             closing(manager(disk / "manager.db", chip, clock)) as opened:
@@ -169,7 +168,7 @@ def test_a_new_key_survives_a_loss_of_power_and_so_does_all_that_was_counted(
     for n in range(len(recording.events) + 1):
         for how in "none", "some", "all":
             place = tmp_path / "cut"
-            told = image(recording, before, Cut(n, how), place, rng)
+            told = image(recording, Cut(n, how), place, rng)
             with closing(OwnChip(place / "chip")) as chip, \
                     closing(manager(place / "manager.db", chip, clock)) as again:
                 found = {uuid: again.load_hash_key(uuid) for uuid in (A, B)}

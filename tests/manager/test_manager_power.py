@@ -77,11 +77,10 @@ def test_every_change_survives_a_loss_of_power_at_every_write(
     seed = int.from_bytes(os.urandom(4), "big")
     print(f"seed {seed}")
     rng = random.Random(seed)
-    base, before = tmp_path / "disk", tmp_path / "before"
+    base = tmp_path / "disk"
     base.mkdir()
     with closing(OwnChip(base / "chip")) as chip, closing(manager(base / "manager.db", chip)) as opened:
         put_first(opened)
-    shutil.copytree(base, before)
     recording = Recording(base)
     with recorded(recording, monkeypatch), closing(OwnChip(base / "chip")) as chip, \
             closing(manager(base / "manager.db", chip)) as opened:
@@ -95,7 +94,7 @@ def test_every_change_survives_a_loss_of_power_at_every_write(
     completed = 0
     for number, cut in enumerate(cuts):
         disk = tmp_path / f"cut {number}"
-        acknowledged = image(recording, before, cut, disk, rng)
+        acknowledged = image(recording, cut, disk, rng)
         with closing(OwnChip(disk / "chip")) as chip, closing(manager(disk / "manager.db", chip)) as opened:
             seen = {name for name, look in SEEN.items() if name in acknowledged or look(opened)}
             for name in acknowledged:
