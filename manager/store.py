@@ -320,8 +320,11 @@ def _check_magic(path: Path) -> None:
         head = file.read(_SMALLEST)
     if not head:
         return
-    cut_short = len(head) < _SMALLEST and not path.with_name(f"{path.name}-journal").exists()
-    if not head.startswith(_MAGIC[: len(head)]) or cut_short:
+    if len(head) == _SMALLEST and head.startswith(_MAGIC):
+        return
+    # Of its first page, any part may be missing when power goes; the journal takes that back.
+    begun = head.startswith(_MAGIC[: len(head)]) or not head.strip(b"\0")
+    if not begun or not path.with_name(f"{path.name}-journal").exists():
         raise StateError("not a manager's store")
 
 
