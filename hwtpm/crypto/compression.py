@@ -2,14 +2,15 @@
 
 A running hash is a *chaining value*, the octets of the message that are not a whole block yet, and their
 number.  `compress` takes the chaining value over whole blocks.  For SHA-1 and SHA-2 the library underneath
-hashlib does it, if it can be asked (`libcrypto`); what is here is for everything else: FIPS 180-4 (SHA-1,
-SHA-2), FIPS 202 (SHA-3) and GB/T 32905 (SM3).  Constants are computed as those standards define them.
+hashlib does it, if it can be asked (`by_library`); all else is done here: FIPS 180-4 (SHA-1, SHA-2),
+FIPS 202 (SHA-3) and GB/T 32905 (SM3).  Constants are computed as those standards define them.
 
 Chaining values are octets as the digest is made of them: big-endian words, or the 200 octets of a sponge.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import cache
 from itertools import count, islice
@@ -18,6 +19,9 @@ from struct import Struct
 from typing import Final
 
 from hwtpm.crypto import hashes, ids, libcrypto
+
+Compression = Callable[[bytes, bytes], bytes]
+"""Takes a chaining value and whole blocks, and returns the next chaining value."""
 
 _32: Final = 0xFFFFFFFF
 _64: Final = 0xFFFFFFFF_FFFFFFFF
@@ -47,7 +51,7 @@ def start(alg: int) -> bytes:
 
 def compress(alg: int, chaining: bytes, blocks: bytes) -> bytes:
     """Return the chaining value after *blocks*, any whole number of input blocks of the hash *alg*."""
-    fold = libcrypto.compression(alg) or _IN_PYTHON[alg]
+    fold = by_library(alg) or _IN_PYTHON[alg]
     return fold(chaining, blocks)
 
 
@@ -63,6 +67,43 @@ def finish(alg: int, chaining: bytes, rest: bytes, size: int) -> bytes:
         padding = bytearray(b"\x80" + bytes(-(len(rest) + 1 + counter) % block))
         padding += (size * 8).to_bytes(counter, "big")
     return compress(alg, chaining, rest + padding)[: hashes.size(alg)]
+
+
+_CONTEXT: Final = 512  # octets, more than twice the largest context of the library
+_NAMES: Final = {ids.SHA1: ("SHA1", "5I"), ids.SHA256: ("SHA256", "8I"),
+                 ids.SHA384: ("SHA512", "8Q"), ids.SHA512: ("SHA512", "8Q")}
+
+
+@cache
+def by_library(alg: int) -> Compression | None:
+    """Return the compression function of the library that hashlib uses, None if it shows none for *alg*.
+
+    OpenSSL still has the functions of the time before EVP (SHA256_Update and its kin), whose contexts begin
+    with the chaining value as words of the machine.
+    """
+    if alg not in _NAMES:
+        return None
+    name, words = _NAMES[alg]
+    try:
+        init = libcrypto.function(f"{name}_Init", "ib")
+        update = libcrypto.function(f"{name}_Update", "ibbz", long=True)
+    except libcrypto.Unreachable:
+        return None
+    theirs, ours = Struct(f"={words}"), Struct(f">{words}")
+
+    def compress(chaining: bytes, blocks: bytes) -> bytes:
+        context = libcrypto.buffer(_CONTEXT)
+        init(context)
+        theirs.pack_into(context, 0, *ours.unpack(chaining))
+        update(context, blocks, len(blocks))
+        return ours.pack(*theirs.unpack_from(context))
+
+    # One block of "abc" and its padding, from what the library starts with.
+    context = libcrypto.buffer(_CONTEXT)
+    init(context)
+    block = b"abc\x80".ljust(hashes.block_size(alg) - 1, b"\0") + bytes([len(b"abc") * 8])
+    found = compress(ours.pack(*theirs.unpack_from(context)), block)
+    return compress if found == hashlib.new(name, b"abc").digest() else None
 
 
 _EIGHT_32: Final = Struct(">8I")
@@ -220,7 +261,7 @@ def _sponge(alg: int) -> Callable[[bytes, bytes], bytes]:
     return absorb
 
 
-_IN_PYTHON: Final[dict[int, Callable[[bytes, bytes], bytes]]] = {
+_IN_PYTHON: Final[dict[int, Compression]] = {
     ids.SHA1: _sha1, ids.SHA256: _sha256, ids.SHA384: _sha512, ids.SHA512: _sha512, ids.SM3_256: _sm3,
     **{alg: _sponge(alg) for alg in _SHA3},
 }

@@ -1,56 +1,66 @@
-"""The compression functions of the OpenSSL that hashlib uses, where it lets them be reached.
+"""The OpenSSL that hashlib uses, where it can be reached: functions of it that no package offers.
 
-OpenSSL still exports the functions of the time before EVP (SHA256_Update and its kin), whose contexts begin
-with the chaining value as words of the machine.  They are found through hashlib's own extension module, so
-that no name of a library is guessed, and are used only after they have given the same digest as hashlib.
-Where there are none (another library, or one that is linked in), `compression` says so.
+It is found through hashlib's own extension module, so that no name of a library is guessed.  Whoever uses its
+functions looks first whether they give a known answer, and has another way: Python may have its hashes from
+another library, or from one that is linked into it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from functools import cache
-from struct import Struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from hwtpm.crypto import hashes, ids
+if TYPE_CHECKING:
+    import ctypes
 
-Compression = Callable[[bytes, bytes], bytes]
+Function = Callable[..., int]
+"""Pointers are numbers, and None where they are null."""
 
-_CONTEXT: Final = 512  # octets, more than twice the largest context
-_NAMES: Final = {ids.SHA1: ("SHA1", "5I"), ids.SHA256: ("SHA256", "8I"),
-                 ids.SHA384: ("SHA512", "8Q"), ids.SHA512: ("SHA512", "8Q")}
+# The letters of a signature, and their types in ctypes.
+_TYPES: Final = {"i": "c_int", "u": "c_ulong", "z": "c_size_t", "p": "c_void_p", "b": "c_char_p",
+                 "-": ""}
+
+
+class Unreachable(Exception):
+    """There is no such library, or it does not have a function, or a function does not do what it should."""
 
 
 @cache
-def compression(alg: int) -> Compression | None:
-    """Return the function that takes a chaining value over whole blocks, None if there is none for *alg*."""
-    if alg not in _NAMES:
-        return None
-    name, words = _NAMES[alg]
+def _library(name: str) -> ctypes.CDLL:
+    """Return the library as *name* of ctypes calls it."""
     try:
         import _hashlib
         import ctypes
 
-        library = ctypes.CDLL(_hashlib.__file__)
-        init, update = library[f"{name}_Init"], library[f"{name}_Update"]
-    except (ImportError, OSError, AttributeError):  # no OpenSSL, not from a file, or without these functions
-        return None
-    init.argtypes = [ctypes.c_char_p]
-    update.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]
-    theirs, ours = Struct(f"={words}"), Struct(f">{words}")
+        loader: type[ctypes.CDLL] = getattr(ctypes, name)
+        return loader(_hashlib.__file__)
+    except (ImportError, OSError, AttributeError):  # no OpenSSL, or hashlib's module is not a file
+        raise Unreachable("hashlib has no OpenSSL of its own") from None
 
-    def compress(chaining: bytes, blocks: bytes) -> bytes:
-        context = ctypes.create_string_buffer(_CONTEXT)
-        init(context)
-        theirs.pack_into(context, 0, *ours.unpack(chaining))
-        update(context, blocks, len(blocks))
-        return ours.pack(*theirs.unpack_from(context))
 
-    # One block of "abc" and its padding, from what the library starts with.
-    context = ctypes.create_string_buffer(_CONTEXT)
-    init(context)
-    block = b"abc\x80".ljust(hashes.block_size(alg) - 1, b"\0") + bytes([len(b"abc") * 8])
-    found = compress(ours.pack(*theirs.unpack_from(context)), block)
-    return compress if found == hashlib.new(name, b"abc").digest() else None
+def function(name: str, signature: str, *, long: bool = False) -> Function:
+    """Return a function of the library; Unreachable when there is none of this name.
+
+    *signature* is a letter for the result and one for each argument: i for int, u for unsigned long, z for
+    size_t, p for a pointer, b for octets, and - for no result.  A *long* one runs without the interpreter
+    lock; others keep it, since to get it back takes longer than they do where many threads want it.
+    """
+    import ctypes
+
+    library = _library("CDLL" if long else "PyDLL")
+    try:
+        found = library[name]
+    except AttributeError:
+        raise Unreachable(f"{name} is not in the library") from None
+    result, *arguments = [_TYPES[letter] for letter in signature]
+    found.restype = getattr(ctypes, result) if result else None
+    found.argtypes = [getattr(ctypes, argument) for argument in arguments]
+    return found
+
+
+def buffer(size: int) -> ctypes.Array[ctypes.c_char]:
+    """Return *size* octets, all zero, for a function to write to."""
+    import ctypes
+
+    return ctypes.create_string_buffer(size)

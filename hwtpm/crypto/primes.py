@@ -1,9 +1,9 @@
 """Search for RSA primes: a sieve, then Miller-Rabin (Part 1, 43.8; FIPS 186-5, A.1.3 and B.3.1).
 
 All randomness, that of the witnesses as well, comes from the caller in a fixed order, so the same
-octets make the same key: that is how a primary RSA key is derived from its seed.  The modular
-powers run without the interpreter lock, and the caller is asked before each of them whether the
-search still matters.
+octets make the same key: that is how a primary RSA key is derived from its seed.  The modular powers
+(`powers`) run without the interpreter lock, and the caller is asked again and again whether the search
+still matters.
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import Final
 
-import gmpy2
-
+from hwtpm.crypto import powers
 from hwtpm.crypto.errors import Cancelled, OutOfRange
-
-if TYPE_CHECKING:
-    from gmpy2 import mpz
 
 Entropy = Callable[[int], bytes]
 """Gives as many octets as it is asked for."""
@@ -31,7 +28,10 @@ _SPAN: Final = 2 * _WINDOW
 _LIMIT: Final = 1 << 16
 """Numbers with a factor below this are not tested; more sieving costs more than it saves."""
 
-_GROUP: Final = 120
+_TOGETHER: Final = 2
+"""Candidates tested at a time: for two of them `powers` may need no longer than for one."""
+
+_GROUP: Final = 240
 """Bits of a product of small primes: one long division stands for a division by each of them."""
 
 
@@ -57,11 +57,11 @@ def _small_primes() -> tuple[tuple[int, tuple[int, ...]], ...]:
     return tuple(groups)
 
 
-def _candidates(start: mpz) -> Iterator[mpz]:
+def _candidates(start: int) -> Iterator[int]:
     """Yield the numbers start + 2*i, i < _WINDOW, that have no factor below _LIMIT; *start* is odd."""
     composite = bytearray(_WINDOW)
     for product, group in _small_primes():
-        residue = int(-start % product)
+        residue = -start % product
         for r in group:
             gap = residue % r  # start + gap is divisible by r; most primes have no multiple in the window
             if gap < _SPAN or r < _SPAN:
@@ -85,15 +85,14 @@ def rounds(bits: int) -> int:
 
 def is_probable_prime(n: int, entropy: Entropy, count: int) -> bool:
     """Say whether odd *n* > 3 passes *count* rounds of Miller-Rabin with random witnesses (B.3.1)."""
-    gmpy2.get_context().allow_release_gil = True
-    n = gmpy2.mpz(n)
-    shift = gmpy2.bit_scan1(n - 1)
+    power = powers.fastest().power
+    shift = ((n - 1) & (1 - n)).bit_length() - 1
     odd = (n - 1) >> shift
     size = (n.bit_length() + 7) // 8
     for _ in range(count):
         # Eight more octets than n has make the witnesses even over [2, n-2].
         witness = int.from_bytes(entropy(size + 8), "big") % (n - 3) + 2
-        z = gmpy2.powmod(witness, odd, n)
+        z = power(witness, odd, n)
         if z in (1, n - 1):
             continue
         for _ in range(shift - 1):
@@ -105,6 +104,17 @@ def is_probable_prime(n: int, entropy: Entropy, count: int) -> bool:
     return True
 
 
+def _likely(candidates: Iterator[int], cancelled: Callable[[], bool]) -> Iterator[int]:
+    """Yield the candidates that pass a Fermat test: hardly any composite does, and it takes no entropy."""
+    fermat = powers.fastest().fermat
+    while some := list(islice(candidates, _TOGETHER)):
+        if cancelled():
+            raise Cancelled("prime search")
+        for candidate, residue in zip(some, fermat(some), strict=True):
+            if residue == 1:
+                yield candidate
+
+
 def generate_prime(bits: int, e: int, entropy: Entropy, cancelled: Callable[[], bool]) -> int:
     """Return a probable prime of *bits* bits, its two highest bits set, p-1 coprime to *e*.
 
@@ -113,18 +123,13 @@ def generate_prime(bits: int, e: int, entropy: Entropy, cancelled: Callable[[], 
     """
     if bits % 8 or bits < 256:
         raise OutOfRange(f"a prime of {bits} bits")
-    gmpy2.get_context().allow_release_gil = True
     while True:
-        start = gmpy2.mpz(int.from_bytes(entropy(bits // 8), "big") | 3 << (bits - 2) | 1)
-        for candidate in _candidates(start):
-            if cancelled():
-                raise Cancelled("prime search")
-            # A Fermat test finds nearly every composite in one power, without using up entropy.
-            if gmpy2.powmod(2, candidate - 1, candidate) != 1 or gmpy2.gcd(candidate - 1, e) != 1:
-                continue
+        start = int.from_bytes(entropy(bits // 8), "big") | 3 << (bits - 2) | 1
+        for candidate in _likely(_candidates(start), cancelled):
             # Only a start within the last window below 2**bits can run out of it.
-            if candidate.bit_length() == bits and is_probable_prime(candidate, entropy, rounds(bits)):
-                return int(candidate)
+            if (math.gcd(candidate - 1, e) == 1 and candidate.bit_length() == bits
+                    and is_probable_prime(candidate, entropy, rounds(bits))):
+                return candidate
 
 
 def generate_rsa(bits: int, e: int, entropy: Entropy, cancelled: Callable[[], bool]) -> tuple[int, int]:
@@ -143,5 +148,5 @@ def generate_rsa(bits: int, e: int, entropy: Entropy, cancelled: Callable[[], bo
         q = generate_prime(bits // 2, e, entropy, cancelled)
         if abs(p - q) <= 1 << (bits // 2 - 100):
             continue
-        if int(gmpy2.invert(e, (p - 1) * (q - 1))) >> (bits // 2):
+        if pow(e, -1, (p - 1) * (q - 1)) >> (bits // 2):
             return p, q

@@ -43,6 +43,6 @@ def delivered(entropy: Callable[[int], bytes], now: Callable[[], int], snapshot:
 
 
 def _primes(bits: int, exponent: int, random: Callable[[int], bytes]) -> tuple[int, int]:
-    from hwtpm.crypto.primes import generate_rsa  # gmpy2 is imported when it is needed first
+    from hwtpm.crypto.primes import generate_rsa
 
     return generate_rsa(bits, exponent, random, bool)

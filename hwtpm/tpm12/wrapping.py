@@ -149,7 +149,7 @@ def generate(tpm: Tpm, template: TPM_KEY, payload: int, usage_auth: bytes, migra
 def _primes(tpm: Tpm, bits: int, exponent: int) -> tuple[int, int]:
     if tpm.primes is not None and (found := tpm.primes(bits, exponent)) is not None:
         return found
-    from hwtpm.crypto.primes import generate_rsa  # gmpy2 is imported when it is needed first
+    from hwtpm.crypto.primes import generate_rsa
 
     try:
         return generate_rsa(bits, exponent, tpm.random, tpm.cancelled)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwtpm.crypto import compression, hashes, ids, libcrypto, symmetric
+from hwtpm.crypto import compression, hashes, ids, symmetric
 from hwtpm.crypto.errors import OutOfRange, UnsupportedAlgorithm
 from hwtpm.crypto.running import KEPT, HashState, RunningCmac, RunningHash, RunningHmac
 
@@ -22,7 +22,7 @@ ALGORITHMS = pytest.mark.parametrize("alg", hashes.ALGORITHMS)
 def fold(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are compressed by the library, where it can, or never."""
     if request.param == "Python":
-        monkeypatch.setattr(libcrypto, "compression", lambda alg: None)
+        monkeypatch.setattr(compression, "by_library", lambda alg: None)
 
 
 def again(running: RunningHash) -> RunningHash:
@@ -129,43 +129,16 @@ def test_a_cmac_state_of_another_form_is_refused() -> None:
         RunningCmac(ids.SHA256, key)
 
 
-class _Other:
-    """What a library of this name might be: without the functions, or with others under their names."""
-
-    def __init__(self, *, has: bool) -> None:
-        self._has = has
-
-    def __getitem__(self, name: str):  # type: ignore[no-untyped-def]
-        if not self._has:
-            raise AttributeError(name)
-
-        def function(*_: object) -> int:
-            return 1
-
-        return function
-
-
-@pytest.mark.parametrize("library", [_Other(has=False), _Other(has=True), OSError("no such file")])
-def test_a_library_that_is_not_known_to_work_is_not_used(library: object,
-                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    import ctypes
-
-    def load(path: str) -> object:
-        if isinstance(library, OSError):
-            raise library
-        return library
-
-    monkeypatch.setattr(ctypes, "CDLL", load)
+@pytest.mark.usefixtures("strange_library")
+def test_a_library_that_is_not_known_to_work_is_not_used() -> None:
     for alg in (ids.SHA1, ids.SHA256, ids.SHA384, ids.SHA512):
-        assert libcrypto.compression.__wrapped__(alg) is None
+        assert compression.by_library.__wrapped__(alg) is None
 
 
+@pytest.mark.usefixtures("openssl")
 def test_the_library_of_hashlib_is_used_where_it_is_openssl() -> None:
     """Debian's Python takes its hashes from libcrypto; without this, saving a sequence is slow."""
-    _hashlib = pytest.importorskip("_hashlib", reason="this Python has no OpenSSL")
-    if not hasattr(_hashlib, "__file__"):
-        pytest.skip("OpenSSL is linked into this Python")
-    assert libcrypto.compression(ids.SHA256) is not None
-    assert libcrypto.compression(ids.SHA3_256) is None
+    assert compression.by_library(ids.SHA256) is not None
+    assert compression.by_library(ids.SHA3_256) is None
     assert compression.compress(ids.SHA256, compression.start(ids.SHA256), b"\x80" + bytes(63)) == (
         hashlib.sha256(b"").digest())
