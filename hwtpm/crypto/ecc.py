@@ -4,14 +4,15 @@ Coordinates, scalars and signature halves are big-endian octet strings, padded t
 field or of the order (Part 1, 44.5.3).  Every curve of the table has a prime order, so its
 cofactor is 1 and a point on the curve is a point of the group.
 
-The library works on the NIST curves; what it lacks is done by `weierstrass`, and other signature
-schemes than ECDSA by `ecsign`.
+The library works on the NIST curves; where it gives only one coordinate `points` has both, if it can.
+What they lack is done by `weierstrass`, and other signature schemes than ECDSA by `ecsign`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -23,11 +24,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     encode_dss_signature,
 )
 
-from hwtpm.crypto import ids
+from hwtpm.crypto import ids, points
 from hwtpm.crypto.errors import BadKey, BadPoint, BadSignature, OutOfRange, UnsupportedAlgorithm
 
-Point = tuple[bytes, bytes]
-"""The coordinates (x, y), each as long as the field."""
+Point = points.Point
 Entropy = Callable[[int], bytes]
 """Gives as many octets as it is asked for."""
 
@@ -228,6 +228,13 @@ def curve(curve_id: int) -> Curve:
         raise UnsupportedAlgorithm(f"no curve 0x{curve_id:04x}") from None
 
 
+@cache
+def _group(curve_id: int) -> points.Group | None:
+    c = CURVES[curve_id]
+    x, y, opposite = (number.to_bytes(c.field_size, "big") for number in (c.gx, c.gy, c.p - c.gy))
+    return points.group(curve_id, c.n, (x, y), (x, opposite))
+
+
 def on_curve(curve_id: int, x: bytes, y: bytes) -> bool:
     """Say whether (x, y) is a point of the curve, each coordinate less than p (SP 800-56A, 5.6.2.3.3)."""
     c = curve(curve_id)
@@ -262,12 +269,11 @@ def combine(c: Curve, *terms: tuple[int, Point]) -> Point | None:
     from hwtpm.crypto import weierstrass
 
     numbers = [(d, (int.from_bytes(x, "big"), int.from_bytes(y, "big"))) for d, (x, y) in terms]
-    return _octets(c, weierstrass.combine(c.p, c.a, c.b, numbers))
+    total = weierstrass.combine(c.p, c.a, c.b, numbers)
+    return None if total is None else _octets(c, total)
 
 
-def _octets(c: Curve, point: tuple[int, int] | None) -> Point | None:
-    if point is None:
-        return None
+def _octets(c: Curve, point: tuple[int, int]) -> Point:
     return point[0].to_bytes(c.field_size, "big"), point[1].to_bytes(c.field_size, "big")
 
 
@@ -301,7 +307,7 @@ def _fit(c: Curve, digest: bytes) -> bytes:
 
 
 class EccPrivate:
-    """A private key, with the library's live object, so that a signature costs no set-up."""
+    """A private key, with the library's live object once it is needed."""
 
     __slots__ = ("_d", "_key", "_next", "_public", "curve")
 
@@ -313,8 +319,7 @@ class EccPrivate:
         if not 0 < d < self.curve.n:
             raise BadKey(f"a private scalar out of range for {self.curve.name}")
         self._d = d
-        group = self.curve.group
-        self._key = None if group is None else ec.derive_private_key(d, group)
+        self._key: ec.EllipticCurvePrivateKey | None = None
         self._next: ec.EllipticCurvePrivateKey | None = None
         self._public: Point | None = None
 
@@ -329,14 +334,21 @@ class EccPrivate:
     @property
     def public(self) -> Point:
         """The public point (x, y)."""
-        if self._public is None and self._key is None:
-            self._public = self._times((self.curve.gx, self.curve.gy))
-        elif self._public is None:
-            assert self._key is not None
-            numbers = self._key.public_key().public_numbers()
-            size = self.curve.field_size
-            self._public = numbers.x.to_bytes(size, "big"), numbers.y.to_bytes(size, "big")
+        if self._public is None:
+            c = self.curve
+            if (group := _group(c.id)) is not None:
+                self._public = group.product(self.d)
+            elif c.group is None:
+                self._public = self._times((c.gx, c.gy))
+            else:
+                numbers = self._library_key(c.group).public_key().public_numbers()
+                self._public = _octets(c, (numbers.x, numbers.y))
         return self._public
+
+    def _library_key(self, group: ec.EllipticCurve) -> ec.EllipticCurvePrivateKey:
+        if self._key is None:
+            self._key = ec.derive_private_key(self._d, group)
+        return self._key
 
     def _times(self, point: tuple[int, int]) -> Point:
         """Return the product of the scalar and a point of the curve, which is never at infinity."""
@@ -347,9 +359,9 @@ class EccPrivate:
         scalar = self._d + c.n
         if scalar.bit_length() == c.n.bit_length():
             scalar += c.n
-        product = _octets(c, weierstrass.combine(c.p, c.a, c.b, [(scalar, point)]))
+        product = weierstrass.combine(c.p, c.a, c.b, [(scalar, point)])
         assert product is not None, "the order of the curve is prime"
-        return product
+        return _octets(c, product)
 
     def sign(self, digest: bytes, random: Entropy | None = None) -> tuple[bytes, bytes]:
         """Return the ECDSA signature (r, s) of a digest of any size, each as long as the order.
@@ -358,13 +370,13 @@ class EccPrivate:
         library's own generator does.  OutOfRange only for P-521 and a digest of more than 64 octets.
         """
         c = self.curve
-        if self._key is None or c.ecdsa is None:
+        if c.group is None or c.ecdsa is None:
             from hwtpm.crypto import ecsign
 
             if random is None:
                 raise UnsupportedAlgorithm(f"no ECDSA on {c.name} without a source of randomness")
             return ecsign.ecdsa_sign(self, digest, random)
-        r, s = decode_dss_signature(self._key.sign(_fit(c, digest), c.ecdsa))
+        r, s = decode_dss_signature(self._library_key(c.group).sign(_fit(c, digest), c.ecdsa))
         return r.to_bytes(c.order_size, "big"), s.to_bytes(c.order_size, "big")
 
     def shared_x(self, x: bytes, y: bytes) -> bytes:
@@ -372,34 +384,40 @@ class EccPrivate:
 
         BadPoint when (x, y) is not on the curve.
         """
-        if self._key is None:
+        c = self.curve
+        if c.group is None or _group(c.id) is not None:
             return self.multiply(x, y)[0]
-        point = _library_point(self.curve, int.from_bytes(x, "big"), int.from_bytes(y, "big"))
-        return self._key.exchange(ec.ECDH(), point)
+        point = _library_point(c, int.from_bytes(x, "big"), int.from_bytes(y, "big"))
+        return self._library_key(c.group).exchange(ec.ECDH(), point)
 
     def multiply(self, x: bytes, y: bytes) -> Point:
-        """Return the product of the scalar and the point (x, y); BadPoint when that is not on the curve.
+        """Return the product of the scalar and the point (x, y); BadPoint when that is not on the curve."""
+        c = self.curve
+        point = _checked_point(c, int.from_bytes(x, "big"), int.from_bytes(y, "big"))
+        if (group := _group(c.id)) is not None:
+            return group.product(self.d, _octets(c, point))
+        return self._times(point) if c.group is None else self._exchanged(c.group, point)
+
+    def _exchanged(self, group: ec.EllipticCurve, one: tuple[int, int]) -> Point:
+        """Return the product of the scalar and a point of the curve.
 
         The library gives the x-coordinates of d*P and of (d+1)*P, which decide the y-coordinate of d*P.
         """
-        c = self.curve
-        x0, y0 = int.from_bytes(x, "big"), int.from_bytes(y, "big")
-        if self._key is None or c.group is None:
-            return self._times(_checked_point(c, x0, y0))
+        c, (x0, y0) = self.curve, one
         point = _library_point(c, x0, y0)
         # For these two one of the points is at infinity, or they are the same.
         if self._d == 1:
-            return x0.to_bytes(c.field_size, "big"), y0.to_bytes(c.field_size, "big")
+            return _octets(c, one)
         if self._d == c.n - 1:
-            return x0.to_bytes(c.field_size, "big"), (c.p - y0).to_bytes(c.field_size, "big")
+            return _octets(c, (x0, c.p - y0))
         if self._next is None:
-            self._next = ec.derive_private_key(self._d + 1, c.group)
+            self._next = ec.derive_private_key(self._d + 1, group)
         from hwtpm.crypto import weierstrass
 
-        product = self._key.exchange(ec.ECDH(), point)
+        product = self._library_key(group).exchange(ec.ECDH(), point)
         x1 = int.from_bytes(product, "big")
         x2 = int.from_bytes(self._next.exchange(ec.ECDH(), point), "big")
-        y1 = weierstrass.missing_y(c.p, c.a, c.b, (x0, y0), x1, x2)
+        y1 = weierstrass.missing_y(c.p, c.a, c.b, one, x1, x2)
         return product, y1.to_bytes(c.field_size, "big")
 
 

@@ -59,6 +59,17 @@ def function(name: str, signature: str, *, long: bool = False) -> Function:
     return found
 
 
+def checked(result: int | None) -> int:
+    """Return the *result* of a function; MemoryError if it failed, and no error left in the library's queue.
+
+    That is the only failure left to those who give a function what it can compute with.
+    """
+    if not result:
+        function("ERR_clear_error", "-")()
+        raise MemoryError("OpenSSL does not compute")
+    return result
+
+
 def buffer(size: int) -> ctypes.Array[ctypes.c_char]:
     """Return *size* octets, all zero, for a function to write to."""
     import ctypes

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Final
 
 from hwtpm.crypto import libcrypto
+from hwtpm.crypto.libcrypto import checked
 
 _PAIR_BITS: Final = 1024
 """The one size for which every OpenSSL that takes two powers at once can do it with wide instructions.
@@ -60,7 +61,7 @@ class Libcrypto(Powers):
         find = libcrypto.function
         self._number, self._wipe = find("BN_bin2bn", "pbip"), find("BN_clear_free", "-p")
         self._context, self._drop = find("BN_CTX_new", "p"), find("BN_CTX_free", "-p")
-        self._octets, self._clear_errors = find("BN_bn2binpad", "ipbi"), find("ERR_clear_error", "-")
+        self._octets = find("BN_bn2binpad", "ipbi")
         self._power = find("BN_mod_exp_mont", "ipppppp", long=True)
         self._word = find("BN_mod_exp_mont_word", "ipupppp", long=True)
         self._pair: libcrypto.Function | None = None
@@ -69,7 +70,7 @@ class Libcrypto(Powers):
 
     def power(self, base: int, exponent: int, modulus: int) -> int:
         with self._numbers(0, base, exponent, modulus) as (context, r, a, p, m):
-            self._check(self._power(r, a, p, m, context, None))
+            checked(self._power(r, a, p, m, context, None))
             return self._value(r, modulus)
 
     def fermat(self, numbers: Sequence[int]) -> list[int]:
@@ -78,7 +79,7 @@ class Libcrypto(Powers):
         found = []
         for n in numbers:
             with self._numbers(0, n - 1, n) as (context, r, p, m):
-                self._check(self._word(r, 2, p, m, context, None))
+                checked(self._word(r, 2, p, m, context, None))
                 found.append(self._value(r, n))
         return found
 
@@ -88,20 +89,18 @@ class Libcrypto(Powers):
         # keep the library from the wide instructions.
         with self._numbers(0, n1 - 2, n1 - 1, n1, 0, n2 - 2, n2 - 1, n2) as (
                 context, r1, a1, p1, m1, r2, a2, p2, m2):
-            self._check(self._pair(r1, a1, p1, m1, None, r2, a2, p2, m2, None, context))
+            checked(self._pair(r1, a1, p1, m1, None, r2, a2, p2, m2, None, context))
             return [self._value(r1, n1), self._value(r2, n2)]
 
     @contextmanager
     def _numbers(self, *values: int) -> Iterator[list[int]]:
         """Give a context and the library's numbers with these values; all are wiped and freed at the end."""
         made: list[int] = []
-        context = self._context()
+        context = checked(self._context())
         try:
-            self._check(context)
             for value in values:
                 octets = value.to_bytes((value.bit_length() + 7) // 8, "big")
-                made.append(self._number(octets, len(octets), None))
-                self._check(made[-1])
+                made.append(checked(self._number(octets, len(octets), None)))
             yield [context, *made]
         finally:
             for number in made:
@@ -113,11 +112,6 @@ class Libcrypto(Powers):
         octets = libcrypto.buffer(size)
         self._octets(number, octets, size)
         return int.from_bytes(octets.raw, "big")
-
-    def _check(self, result: int | None) -> None:
-        if not result:
-            self._clear_errors()
-            raise MemoryError("OpenSSL computes no power")  # nothing else can go wrong with odd numbers
 
 
 @cache

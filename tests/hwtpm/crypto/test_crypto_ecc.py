@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,15 @@ NAMES = {"P-224": ids.NIST_P224, "P-256": ids.NIST_P256, "P-384": ids.NIST_P384,
 CURVES = list(ecc.CURVES.values())
 
 Affine = tuple[int, int] | None
+
+
+@pytest.fixture(scope="module", params=["OpenSSL", "cryptography"], autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Products are those of the OpenSSL that hashlib uses, where it can be reached, or never."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "cryptography":
+            patch.setattr(ecc, "_group", lambda curve_id: None)
+        yield
 
 
 def load(name: str) -> list[dict[str, Any]]:
