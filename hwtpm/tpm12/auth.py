@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from hashlib import sha1
 from hmac import compare_digest
-from hmac import digest as hmac
 from struct import Struct
 from typing import Final
 
-from hwtpm.crypto import ids, symmetric
+from hwtpm.crypto import hashes, ids, symmetric
 from hwtpm.crypto.kdf import mgf1
 from hwtpm.errors import TpmError
 from hwtpm.tpm12.context import Authorization, Call, Tpm
@@ -81,8 +80,9 @@ def check(tpm: Tpm, call: Call, number: int, session: AuthSession, key: bytes) -
     A wrong one counts for the lockout and is TPM_AUTHFAIL, or TPM_AUTH2FAIL for the second.
     """
     given = call.authorizations[number]
-    text = call.in_param_digest() + session.nonce_even + given.nonce_odd + _pack_u8(given.continues)
-    if not compare_digest(hmac(key, text, "sha1"), given.auth):
+    expected = hashes.hmac(ids.SHA1, key, call.in_param_digest(), session.nonce_even, given.nonce_odd,
+                           _pack_u8(given.continues))
+    if not compare_digest(expected, given.auth):
         tpm.lockout.fail()
         raise TpmError(TPM_AUTH2FAIL if number else TPM_AUTHFAIL)
     given.session, given.key = session, key

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from hashlib import sha1
 from struct import Struct
 from typing import Any, TypeVar, get_type_hints
@@ -151,11 +150,12 @@ class Entry:
 
     def __init__(self, run: Callable[[Tpm, Call, Any], Any], request: type[Command[Any]]) -> None:
         self.run, self.request = run, request
+        self.plan: Plan | None = None  # what the command's declaration compiles to
 
-    @cached_property
-    def plan(self) -> Plan:
-        """What the command's declaration compiles to."""
-        return Plan(self.run, self.request)
+    def compiled(self) -> Plan:
+        """Return `plan`, which is there from now on."""
+        self.plan = Plan(self.run, self.request)
+        return self.plan
 
 
 class Plan:

@@ -7,10 +7,10 @@ authorizations, and then what the command itself checks.
 from __future__ import annotations
 
 from hashlib import sha1
-from hmac import digest as hmac
 from struct import Struct
 from typing import Any, Final
 
+from hwtpm.crypto import hashes, ids
 from hwtpm.errors import TpmError
 from hwtpm.tpm12 import selftest
 from hwtpm.tpm12.context import COMMANDS, VENDOR_COMMANDS, Authorization, Call, Plan, Tpm
@@ -59,6 +59,7 @@ _GO_ON: Final = (TPM_ORD_SHA1Update, TPM_ORD_SHA1Complete, TPM_ORD_SHA1CompleteE
 _DAA: Final = (TPM_ORD_DAA_Join.to_bytes(4, "big"), TPM_ORD_DAA_Sign.to_bytes(4, "big"))
 _NO_LOCKOUT, _WORKING, _UNLESS_NV_UNLOCKED, _ENABLED, _ACTIVATED, _OWNER = (need.value for need in (
     Needs.NO_LOCKOUT, Needs.WORKING, Needs.UNLESS_NV_UNLOCKED, Needs.ENABLED, Needs.ACTIVATED, Needs.OWNER))
+_LIMITED, _FAILED = Tested.LIMITED, Tested.FAILED  # members of an Enum are dear in Python 3.11
 _pack_u32 = Struct(">I").pack
 _pack_u8 = Struct(">B").pack
 _CODES: Final = {  # what decoders raise, as a code of this family
@@ -118,7 +119,7 @@ def _header(tpm: Tpm, command: bytes) -> tuple[Plan, int]:
     if entry is None:
         _receive(tpm, ordinal, 0)  # a wrapped command is known to exist
         raise TpmError(TPM_BAD_ORDINAL)
-    return entry.plan, tag
+    return entry.plan or entry.compiled(), tag
 
 
 def prepare(tpm: Tpm, plan: Plan, transport: int = 0) -> None:
@@ -127,7 +128,7 @@ def prepare(tpm: Tpm, plan: Plan, transport: int = 0) -> None:
     Tests that are outstanding run now, unless the command can do without them (Part 3, 4.2: action 1.c).
     *transport* is the handle of the transport session that wraps the command, 0 for none.
     """
-    if tpm.power.tested is Tested.LIMITED and not plan.request.BEFORE_TESTS:
+    if tpm.power.tested is _LIMITED and not plan.request.BEFORE_TESTS:
         selftest.run_all(tpm)
     _receive(tpm, plan.request.ORD, transport)
 
@@ -178,7 +179,7 @@ def parse(tpm: Tpm, plan: Plan, tag: int, command: bytes, off: int) -> tuple[Cal
 def _check_state(tpm: Tpm, needs: int, *, authorized: bool) -> None:
     if needs & _NO_LOCKOUT and authorized and tpm.lockout.seconds_left:
         raise TpmError(TPM_DEFEND_LOCK_RUNNING)
-    if needs & _WORKING and tpm.power.tested is Tested.FAILED:
+    if needs & _WORKING and tpm.power.tested is _FAILED:
         raise TpmError(TPM_FAILEDSELFTEST)
     # TPM_Init and TPM_Startup are the ones that need nothing at all.
     if not tpm.power.started and needs:
@@ -222,7 +223,8 @@ def respond(tpm: Tpm, plan: Plan, call: Call, handles: bytes, parameters: bytes)
             nonce, continues = given.nonce_even or tpm.random(20), _pack_u8(given.continues)
             if given.session is not None:
                 given.session.nonce_even = nonce
-            body += nonce + continues + hmac(given.key, digest + nonce + given.nonce_odd + continues, "sha1")
+            body += nonce + continues
+            body += hashes.hmac(ids.SHA1, given.key, digest, nonce, given.nonce_odd, continues)
             if not given.continues:
                 given.sessions.close(given.handle)
     return _HEADER.pack(TPM_TAG_RSP_COMMAND + len(used), 10 + len(body), TPM_SUCCESS) + body

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hashlib import sha1
 from hmac import compare_digest
-from hmac import digest as hmac
 from struct import Struct
 from typing import Any, Final
 
+from hwtpm.crypto import hashes, ids
 from hwtpm.errors import TpmError
 from hwtpm.tpm12 import dataw
 from hwtpm.tpm12.auth import use_key
@@ -41,8 +41,8 @@ def request_of(octets: bytes) -> type[Command[Any]]:
 
 def authorize(session: TPM_TRANSPORT_INTERNAL, given: Authorization, digest: bytes, rc: int) -> None:
     """The authorization *given* is the session's, over parameters of that *digest*; else *rc*."""
-    expected = hmac(session.auth_data, digest + session.trans_nonce_even + given.nonce_odd
-                    + bytes([given.continues]), "sha1")
+    expected = hashes.hmac(ids.SHA1, session.auth_data, digest, session.trans_nonce_even, given.nonce_odd,
+                           bytes([given.continues]))
     if not compare_digest(expected, given.auth):
         raise TpmError(rc)
     given.key = session.auth_data

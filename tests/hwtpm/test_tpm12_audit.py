@@ -230,7 +230,7 @@ def test_what_an_encrypted_transport_hides_is_not_audited(machine: Machine) -> N
 
     call = Call(PcrRead, bytes(4), [])
     call.encrypted = call.audited = True
-    respond(machine.tpm, COMMANDS[TPM_ORD_PcrRead].plan, call, b"", ZEROS)
+    respond(machine.tpm, COMMANDS[TPM_ORD_PcrRead].compiled(), call, b"", ZEROS)
     assert machine.tpm.audit.digest == event(
         ZEROS, bytes.fromhex("00000015"), bytes.fromhex("00000000 00000015"), 8)
 

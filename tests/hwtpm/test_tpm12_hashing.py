@@ -103,7 +103,7 @@ def test_a_thread_stays_in_its_transport_session() -> None:
     from hwtpm.tpm12.dispatch import prepare
 
     machine = started()
-    plan = COMMANDS[SHA1Update.ORD].plan
+    plan = COMMANDS[SHA1Update.ORD].compiled()
     for transport in 0, 7:
         machine.tpm.sha1.begin(transport)
         prepare(machine.tpm, plan, transport)
