@@ -198,7 +198,7 @@ class Client:
             end = off + 4 + _U32.unpack_from(raw, off)[0]
             parameters = raw[off + 4 : end]
             parameters = self._acknowledged(request.CC, roles, parameters, raw[end:], authorizations)
-        value: Any = parameter_reader(cls)(parameters, 0, *handles)[0]
+        value: Any = parameter_reader(cls)(parameters, 0, handles)[0]
         return value  # type: ignore[no-any-return]
 
     def _acknowledged(self, code: int, roles: list[bool], parameters: bytes, area: bytes,

@@ -165,7 +165,7 @@ class Client:
             expected = hmac(session.key, digest + session.nonce_even + session.nonce_odd + continues, "sha1")
             if not compare_digest(expected, proof):
                 raise ProtocolError("a TPM response whose HMAC is wrong")
-        value: Any = parameter_reader(cls, numbered=False)(raw[:end], start, *handles.unpack_from(raw, 10))[0]
+        value: Any = parameter_reader(cls, numbered=False)(raw[:end], start, handles.unpack_from(raw, 10))[0]
         return value  # type: ignore[no-any-return]
 
 

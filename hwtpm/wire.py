@@ -411,16 +411,17 @@ def reader(cls: type, plus: bool = False, exact: bool = False) -> Reader:
 def parameter_reader(cls: type, numbered: bool = True) -> Callable[..., tuple[Any, int]]:
     """Return the decoder of the parameter area of a request or response.
 
-    It takes ``(buf, off, *handles)`` and gives ``(value, off)``; a TpmError names the parameter
-    (Part 3, 5.8.2) if *numbered*.
+    It takes ``(buf, off, handles)``, the last a sequence, and gives ``(value, off)``; a TpmError names the
+    parameter (Part 3, 5.8.2) if *numbered*.
     """
     area, handles = parameter_area(cls), handle_area(cls)
     src = _ReaderSource(cls, numbered=numbered)
     for m in area:
         src.add(m)
-    given = "".join(f", {n}" for n in _names(handles))
+    given = "".join(f"{n}, " for n in _names(handles))
+    head = "def codec(buf, off, handles):\n  k = 1\n" + (f"  {given}= handles\n" if given else "")
     made = ", ".join(_names(members(cls)))
-    text = (f"def codec(buf, off{given}):\n  k = 1\n  try:\n    {src.done()}\n    return cls({made}), off\n"
+    text = (f"{head}  try:\n    {src.done()}\n    return cls({made}), off\n"
             + (f"  except E: raise err({RC_INSUFFICIENT}).parameter(k) from None\n"
                f"  except err as e: raise e.parameter(k)\n" if numbered
                else f"  except E: raise err({RC_INSUFFICIENT}) from None\n"))

@@ -153,7 +153,7 @@ def parse(tpm: Tpm, plan: Plan, tag: int, command: bytes, off: int) -> tuple[Cal
     start = off + plan.handle_size
     if len(command) < start:
         raise TpmError(TPM_BAD_PARAM_SIZE)
-    request, end = plan.read(command, start, *plan.take_handles(command, off))
+    request, end = plan.read(command, start, plan.take_handles(command, off))
     _check_state(tpm, plan.needs, authorized=tag != TPM_TAG_RQU_COMMAND)
     count = tag - TPM_TAG_RQU_COMMAND
     if not TPM_TAG_RQU_COMMAND <= tag <= TPM_TAG_RQU_AUTH2_COMMAND or count not in plan.request.AUTHS:

@@ -101,7 +101,7 @@ def _run(tpm: Tpm, plan: Plan, handles: tuple[int, ...], octets: bytes, off: int
         known = memory.recall(tpm, handles, octets[off:])
         if known is not None:
             return known
-    request, end = plan.read(octets, off, *handles)
+    request, end = plan.read(octets, off, handles)
     if end != len(octets):
         raise TpmError(TPM_RC_SIZE)
     if tpm.platform.left_out:

@@ -148,7 +148,7 @@ def test_a_box_must_be_filled_exactly(raw: str) -> None:
 
 def test_parameters_are_numbered_and_handles_apart() -> None:
     read = parameter_reader(Request)
-    value, off = read(bytes.fromhex("0001ff 00000005 0004 0001"), 0, 0x81000000)
+    value, off = read(bytes.fromhex("0001ff 00000005 0004 0001"), 0, (0x81000000,))
     assert value == Request(0x81000000, b"\xff", 5, Scheme(4, 1))
     assert parameter_writer(Request)(value) == bytes.fromhex("0001ff 00000005 0004 0001")
     assert off == 11
@@ -157,7 +157,7 @@ def test_parameters_are_numbered_and_handles_apart() -> None:
     assert not first_is_sized(Outer)
     for raw, rc in [("0009", 0x1D5), ("0000", 0x2DA), ("0000 00000000 0005", 0x3C3), ("00", 0x1DA)]:
         with pytest.raises(TpmError) as caught:
-            read(bytes.fromhex(raw), 0, 0)
+            read(bytes.fromhex(raw), 0, (0,))
         assert caught.value.rc == rc
 
 

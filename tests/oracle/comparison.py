@@ -162,7 +162,7 @@ def _parts(request: type[Command[Any]], response: bytes) -> tuple[Wire | None, l
         raise TpmError(constants.TPM_RC_SIZE)
     if any(attributes & TPMA_SESSION_ENCRYPT for _, attributes, _ in acknowledged):
         return None, acknowledged  # The client's tests decrypt; here it is enough that both encrypt.
-    value, stop = parameter_reader(cls)(response[:parameters], first, *handles)
+    value, stop = parameter_reader(cls)(response[:parameters], first, handles)
     if stop != parameters:
         raise TpmError(constants.TPM_RC_SIZE)
     return value, acknowledged

@@ -71,7 +71,7 @@ def read(request: type[Command[Any]], response: bytes) -> Wire:
     size, end = 4 * len(handle_area(cls)), len(response) - 41 * count
     handles = [int.from_bytes(response[10 + i : 14 + i], "big") for i in range(0, size, 4)]
     reader: Any = parameter_reader(cls, numbered=False)
-    value, stop = reader(response[:end], 10 + size, *handles)
+    value, stop = reader(response[:end], 10 + size, handles)
     if stop != end:
         raise ValueError("octets are left")
     return value  # type: ignore[no-any-return]
