@@ -66,6 +66,7 @@ class BackRing:
         self.closed = False
         self.cancelled = False  # The command in progress has been asked to end.
         self._transport = transport
+        self._asked = lambda: self.cancelled
         self._answer: bytes | None = None
         self._lock = threading.Lock()  # Page, flags and counters; never held while a command runs.
 
@@ -125,9 +126,6 @@ class BackRing:
             _log.error("a TPM behind a ring answered with %d octets", len(response))
             return _FAILED
         return response
-
-    def _asked(self) -> bool:
-        return self.cancelled
 
     def _cancel(self) -> None:
         # Under the lock and while busy: the flag is that of the command in progress, wherever that is on its
