@@ -23,7 +23,7 @@ class Group:
     """A curve in the library that hashlib uses.  Products change nothing of it, and nothing else is kept."""
 
     def __init__(self, curve_id: int, field_size: int) -> None:
-        """Find functions and curve; raises `libcrypto.Unreachable`."""
+        """Find functions and curve; raises `libcrypto.Unreachable`, MemoryError if there is no such curve."""
         find = libcrypto.function
         self._number, self._wipe = find("BN_bin2bn", "pbip"), find("BN_clear_free", "-p")
         self._context, self._drop = find("BN_CTX_new", "p"), find("BN_CTX_free", "-p")
@@ -31,9 +31,7 @@ class Group:
         self._read, self._write = find("EC_POINT_oct2point", "ippbzp"), find("EC_POINT_point2oct", "zppibzp")
         self._multiply = find("EC_POINT_mul", "ipppppp")
         self._size = field_size
-        self._group = find("EC_GROUP_new_by_curve_name", "pi")(_NUMBERS[curve_id])
-        if not self._group:
-            raise libcrypto.Unreachable("the library does not have the curve")
+        self._group = checked(find("EC_GROUP_new_by_curve_name", "pi")(_NUMBERS[curve_id]))
 
     def product(self, scalar: bytes, point: Point | None = None) -> Point:
         """Return the product of *scalar* and *point*, or of *scalar* and the generator.

@@ -117,11 +117,11 @@ class Libcrypto(Powers):
 @cache
 def fastest() -> Powers:
     """Return OpenSSL's powers if they are right where the answer is known, else gmpy2's."""
-    try:
+    with suppress(libcrypto.Unreachable, MemoryError):
         found = Libcrypto()
-    except libcrypto.Unreachable:
-        return Gmpy2()
-    return found if _right(found) else Gmpy2()
+        if _right(found):
+            return found
+    return Gmpy2()
 
 
 def _right(powers: Powers) -> bool:

@@ -61,6 +61,14 @@ def test_a_function_that_does_something_else_is_noticed(name: str, answer: int,
     assert ecc._group.__wrapped__(ids.NIST_P256) is None
 
 
+@pytest.mark.usefixtures("openssl")
+def test_a_curve_that_the_library_lacks_leaves_no_error_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some distributions take P-192 out.  hashlib and ssl would find the error in the library's queue."""
+    monkeypatch.setitem(points._NUMBERS, ids.NIST_P192, 1)
+    assert ecc._group.__wrapped__(ids.NIST_P192) is None
+    assert not libcrypto.function("ERR_peek_error", "u")()
+
+
 def test_products_are_those_of_our_own_arithmetic(c: ecc.Curve, group: points.Group) -> None:
     random = Random(SEED)
     drawn = [random.randrange(1, c.n) for _ in range(10)]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwtpm.crypto import powers, primes
+from hwtpm.crypto import libcrypto, powers, primes
 from hwtpm.crypto.derivation import Derivation
 from hwtpm.crypto.drbg import CtrDrbg
 from hwtpm.crypto.errors import Cancelled
@@ -70,14 +70,36 @@ def test_the_library_of_hashlib_is_used_where_it_is_openssl() -> None:
     assert isinstance(powers.fastest(), powers.Libcrypto)
 
 
-def test_a_library_that_computes_wrongly_is_noticed(library: powers.Libcrypto,
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
-    assert powers._right(library)
+@pytest.mark.parametrize("answer", [0, 1], ids=["fails", "does nothing"])
+@pytest.mark.parametrize("name", ["BN_mod_exp_mont", "BN_mod_exp_mont_word", "BN_mod_exp_mont_consttime_x2"])
+@pytest.mark.usefixtures("library")
+def test_a_function_that_does_something_else_is_noticed(name: str, answer: int,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    find = libcrypto.function
+
+    def function(wanted: str, signature: str, **options: bool) -> libcrypto.Function:
+        return find(wanted, signature, **options) if wanted != name else lambda *_: answer
+
+    monkeypatch.setattr(libcrypto, "function", function)
+    assert isinstance(powers.fastest.__wrapped__(), powers.Gmpy2)
     assert powers._right(powers.Gmpy2())
-    for name, wrong in (("_pair", lambda *_: 1), ("_word", lambda *_: 1), ("_power", lambda *_: 1)):
-        with monkeypatch.context() as patch:
-            patch.setattr(library, name, wrong)
-            assert not powers._right(library), name
+
+
+@pytest.mark.parametrize(("name", "way"), [("BN_mod_exp_mont_word", powers.Gmpy2),
+                                           ("BN_mod_exp_mont_consttime_x2", powers.Libcrypto)])
+@pytest.mark.usefixtures("library")
+def test_one_at_a_time_is_enough_of_a_library(name: str, way: type[powers.Powers],
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    find = libcrypto.function
+
+    def function(wanted: str, signature: str, **options: bool) -> libcrypto.Function:
+        return find("no_" * (wanted == name) + wanted, signature, **options)
+
+    monkeypatch.setattr(libcrypto, "function", function)
+    found = powers.fastest.__wrapped__()
+    assert isinstance(found, way)
+    assert found.fermat([PRIMES[1024], PRIMES[1024] - 2]) == powers.Gmpy2().fermat(
+        [PRIMES[1024], PRIMES[1024] - 2])
 
 
 @given(data=st.data())
