@@ -39,6 +39,7 @@ from manager.store import copied
 _FORMAT: Final = "cusetpm backup 1\n"
 _ASIDE: Final = "replaced."  # directories with what was there before a backup was put back
 _COPYING: Final = "copying"  # the second line of RESTORING, once all that was there has been moved away
+_ACCEPTING: Final = "accepting"  # once the backup is there, and the chip may count it as the newest
 
 
 def check(system: System, progress: Progress = untold) -> list[str]:
@@ -94,11 +95,13 @@ def backup(system: System, target: Path, progress: Progress = untold) -> int:
     if os.path.lexists(target):
         raise StateError(f"{target}: is there already; take another name for the backup")
     making = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(making, ignore_errors=True)  # of a process of that number that was cut short
     copies = _Copies(system.state, making / "guests")
     making.mkdir(mode=0o700)
     try:
         copies.make(progress)
         system.manager.backup(making / "manager.db", copies.mend)
+        sync_directory(making / "guests")
         with suppress(FileNotFoundError):
             write_whole(making / SETTINGS, (system.state.path / SETTINGS).read_bytes())
         write_whole(making / "format", _FORMAT.encode())
@@ -160,6 +163,7 @@ def restore(path: Path, source: Path, progress: Progress = untold) -> list[str]:
 
     What was there is in a directory of its own in *path*.  StateError, one line for people, if *source* is no
     backup, if its store cannot be opened any more, or if the directory is in use; nothing has changed then.
+    What goes wrong when the chip counts it is raised, too, and a start says that it is to be done once more.
     """
     try:
         found = (source / "format").read_text(errors="replace")
@@ -168,25 +172,44 @@ def restore(path: Path, source: Path, progress: Progress = untold) -> list[str]:
     if found != _FORMAT:
         raise StateError(f"{source}: its format is {found.strip()[:40]!r}, this version of cusetpm reads "
                          f"{_FORMAT.strip()!r}")
+    if _stage(path)[1:] == [_ACCEPTING]:
+        # What was cut short then is completed, for there may be no other store that the chip opens.
+        with suppress(StateError, ProtocolError, TpmError, OSError):
+            _accept(path, path, progress)
     with closing(StateDirectory(path, restoring=True)) as state:
         state.keep()
         _put_back(path)
         _exchange(path, source, progress)
     try:
-        with closing(System(path, accept_rollback=True, restoring=True)) as system:
-            damaged = _check_vtpms(system, progress)
-            if damaged:
-                raise StateError(f"{source}: {damaged[0]}")
-            system.release()
-            accepted = list(system.manager.accepted)
+        return _accept(path, source, progress)
     except (StateError, ProtocolError, TpmError, OSError):
         with closing(StateDirectory(path, restoring=True)) as state:
             state.keep()
             _put_back(path)
         raise
+
+
+def _accept(path: Path, source: Path, progress: Progress) -> list[str]:
+    """What was copied from *source* is the newest that there is; return what was accepted for that."""
+    with closing(System(path, accept_rollback=True, restoring=True)) as system:
+        damaged = _check_vtpms(system, progress)
+        if damaged:
+            raise StateError(f"{source}: {damaged[0]}")
+        # From here on the chip can count what was there before as an old copy: there is no way back to it.
+        write_whole(path / RESTORING, f"{_stage(path)[0]}\n{_ACCEPTING}\n".encode())
+        system.release()
+        accepted = list(system.manager.accepted)
     (path / RESTORING).unlink()
     sync_directory(path)
     return accepted
+
+
+def _stage(path: Path) -> list[str]:
+    """Return how far the restoration in *path* has come, as RESTORING says it; nothing if there is none."""
+    try:
+        return (path / RESTORING).read_text().split()
+    except FileNotFoundError:
+        return []
 
 
 def _exchange(path: Path, source: Path, progress: Progress) -> None:
@@ -209,17 +232,17 @@ def _exchange(path: Path, source: Path, progress: Progress) -> None:
         for made in (*copy.rglob("*"), copy):
             _sync(made)
     if (source / SETTINGS).exists() and not (path / SETTINGS).exists():
-        shutil.copyfile(source / SETTINGS, path / SETTINGS)
+        write_whole(path / SETTINGS, (source / SETTINGS).read_bytes())
     for made in path / "manager.db", path / "guests", path:
         _sync(made)
 
 
 def _put_back(path: Path) -> None:
-    """What a restoration that was cut short has moved away is where it was."""
-    try:
-        name, *stage = (path / RESTORING).read_text().split()
-    except FileNotFoundError:
+    """What a restoration that was cut short has moved away is where it was, unless it was accepting."""
+    found = _stage(path)
+    if not found or found[1:] == [_ACCEPTING]:
         return
+    name, *stage = found
     aside = path / name
     if stage == [_COPYING]:
         # All that was there is aside, so what is here is a copy.

@@ -176,7 +176,7 @@ def test_a_backup_is_not_written_over_anything(tmp_path: Path, system: System) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state", "there"]
 
 
-@pytest.mark.parametrize("step", range(14))
+@pytest.mark.parametrize("step", range(18))
 def test_a_restoration_cut_short_is_seen_and_done_again(
         tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(System(tmp_path / "state")) as system:
@@ -213,15 +213,25 @@ def test_a_restoration_cut_short_is_seen_and_done_again(
     if (tmp_path / "state" / "restoring").exists():
         with pytest.raises(StateError, match="a backup was being put back when that was cut short"):
             System(tmp_path / "state")
-        # Whatever was cut short, what was there is there again when no backup can be put back.
+        # What was there is there again when no backup can be put back, until the backup may be accepted.
+        accepting = "accepting" in (tmp_path / "state" / "restoring").read_text()
         bad = shutil.copytree(tmp_path / "backup", tmp_path / "bad")
         (bad / "manager.db").write_bytes(b"x" * 9000)
         with pytest.raises(StateError, match="not a manager's store"):
             restore(tmp_path / "state", bad)
-        owners(tmp_path / "state", one="2")
+        owners(tmp_path / "state", one="1" if accepting else "2")
         restore(tmp_path / "state", tmp_path / "backup")
         done = True
     owners(tmp_path / "state", one="1" if done else "2")
+
+
+def test_what_a_backup_that_was_killed_has_left_is_in_nobodys_way(tmp_path: Path, system: System) -> None:
+    change(guest(system, "one"), "", "1")
+    left = tmp_path / f".backup.{os.getpid()}"  # After the next boot, a process can have that number again.
+    (left / "guests" / "gone").mkdir(parents=True)
+    assert backup(system, tmp_path / "backup") == 1
+    assert not left.exists()
+    assert [home.name for home in (tmp_path / "backup" / "guests").iterdir()] == ["one"]
 
 
 # What check names
