@@ -53,18 +53,19 @@ def receive(system: System, bundle: bytes, name: str | None = None, group: int =
     base, home = system.state.path, system.state.path / "guests" / called
     if home.exists() and system.state.guest(called)[0] != arrived.uuid:
         raise StateError(f"{base}: there is a vTPM {called} already; give another name")
-    # What is there of a vTPM that comes back is old, and is replaced only when the manager has it again.
-    arriving, leaving = base / "arriving", base / "leaving"
+    before = system.state.names().get(arrived.uuid)
+    if before is not None:
+        system.stopped(before)
+    arriving = base / "arriving"
     _write(arriving, arrived)
     moving.receive(system.manager, bundle, group, sender)
-    shutil.rmtree(leaving, ignore_errors=True)
+    # What is there of a vTPM that comes back, under whatever name, is old, and is removed only when the
+    # manager has it again.
+    system.state.remove_guest(arrived.uuid)
     home.parent.mkdir(mode=0o700, exist_ok=True)
-    if home.exists():
-        home.rename(leaving)
     arriving.rename(home)
     for changed in home.parent, base:
         sync_directory(changed)
-    shutil.rmtree(leaving, ignore_errors=True)
     return called, arrived.uuid
 
 

@@ -112,10 +112,18 @@ def edit(system: System, name: str, group: int | None = None, admin: bool | None
 
 
 def delete(system: System, name: str) -> None:
-    """The vTPM is gone, with its key, and the guest's state that the key opened."""
-    uuid, _ = _find(system, name)
-    with _plain():
-        system.service.vtpms.delete(uuid)
+    """The vTPM is gone, with its key, and the guest's state that the key opened.
+
+    A deletion that was cut short is completed.
+    """
+    uuid = _uuid(system, name)
+    if system.manager.find(uuid) is not None:
+        with _plain():
+            system.service.vtpms.delete(uuid)
+    elif (left := system.state.names().get(uuid)) is not None:
+        system.stopped(left)
+    else:
+        raise StateError(f"there is no vTPM {name}")
     system.state.remove_guest(uuid)
 
 
@@ -187,16 +195,22 @@ def _vtpm(system: System, uuid: UUID, index: int, names: dict[UUID, str]) -> dic
 
 def _find(system: System, name: str) -> tuple[UUID, int]:
     """Return the UUID of the vTPM and the index of its group."""
+    uuid = _uuid(system, name)
+    number = system.manager.find(uuid)
+    if number is None:
+        raise StateError(f"there is no vTPM {name}")
+    return uuid, system.manager.groups().index(number)
+
+
+def _uuid(system: System, name: str) -> UUID:
+    """Return the UUID that *name* stands for, or is."""
     uuid = next((uuid for uuid, known in system.state.names().items() if known == name), None)
     if uuid is None:
         try:
             uuid = UUID(name)
         except ValueError:
             raise StateError(f"there is no vTPM {name}") from None
-    number = system.manager.find(uuid)
-    if number is None:
-        raise StateError(f"there is no vTPM {name}")
-    return uuid, system.manager.groups().index(number)
+    return uuid
 
 
 def _group_number(system: System, index: int) -> int:

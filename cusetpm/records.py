@@ -76,7 +76,8 @@ def truth(slots: Slots, known: bytes, uuid: UUID, *, accept: bool = False) -> Re
     if not known:
         if None not in octets:
             raise StateError(f"{slots.path}: there is a state, but the manager has no key for vTPM {uuid}; "
-                             f"was the manager's store replaced?")
+                             f"if its deletion was cut short, delete it once more (cusetpm manager vtpm "
+                             f"delete); if the manager's store was replaced, put it back")
         return None
     if len(known) not in (_UNNUMBERED.size, _KEPT.size):
         raise StateError(f"{slots.path}: what the manager keeps of vTPM {uuid} is another program's")

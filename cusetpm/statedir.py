@@ -9,6 +9,8 @@
     DIR/manager.at        where the process that uses the directory answers (`cusetpm.administration`)
     DIR/guests/NAME/      one vTPM: uuid, state.0, state.1; state.running while it is suspended;
                           tcsd.data, the keys that tcsd stores
+    DIR/arriving/         a vTPM that is being imported (`cusetpm.moving`)
+    DIR/leaving/          one that was removed: of no use, and removed with the next one at the latest
 """
 
 from __future__ import annotations
@@ -119,11 +121,14 @@ class StateDirectory:
         return found
 
     def remove_guest(self, identity: uuid.UUID) -> None:
-        """The directory of that vTPM, if there is one, is gone, durably."""
-        name = self.names().get(identity)
-        if name is not None:
-            shutil.rmtree(self.path / "guests" / name)
-            sync_directory(self.path / "guests")
+        """The directory of that vTPM, if there is one, is gone, durably and as a whole."""
+        leaving = self.path / "leaving"
+        while (name := self.names().get(identity)) is not None:
+            shutil.rmtree(leaving, ignore_errors=True)
+            (self.path / "guests" / name).rename(leaving)
+            for changed in self.path / "guests", self.path:
+                sync_directory(changed)
+        shutil.rmtree(leaving, ignore_errors=True)
 
     def stored_keys(self, name: str) -> Path:
         """Return the file of the keys that tcsd stores for the vTPM *name*."""

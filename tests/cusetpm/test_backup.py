@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cusetpm import backup as backups
+from cusetpm import questions
 from cusetpm.backup import backup, check, damages, restore
 from cusetpm.daemon import Device, System
 from hwtpm.client import Client, Password
@@ -316,6 +317,29 @@ def test_a_damaged_state_of_a_vtpm_is_named(tmp_path: Path, system: System) -> N
         path.write_bytes(octets)
     (line,) = check(system)
     assert line.startswith(f"vTPM other: {tmp_path}/state/guests/other/state: damaged, or an old copy")
+
+
+def test_a_deletion_that_was_cut_short_is_named_and_completed(
+        tmp_path: Path, system: System, family: str) -> None:
+    """The manager has destroyed the key, and the directory of the vTPM is there still."""
+    for name in "one", "other":
+        change(guest(system, name), "", name)
+    system.close()
+    put_settings(tmp_path / "state", family)
+    with closing(System(tmp_path / "state")) as again:
+        again.release()
+        uuid = again.state.guest("one")[0]
+        with again.manager.change() as work:
+            work.remove_vtpm(uuid)
+        (line,) = check(again)
+        assert "if its deletion was cut short, delete it once more (cusetpm manager vtpm delete)" in line
+        with pytest.raises(StateError, match="delete it once more"):
+            guest(again, "one")
+        questions.delete(again, "one")
+        assert check(again) == []
+        with pytest.raises(StateError, match="there is no vTPM one"):
+            questions.delete(again, "one")
+    owners(tmp_path / "state", one="", other="other")
 
 
 def test_a_group_that_is_closed_is_not_damage(tmp_path: Path, system: System, family: str) -> None:

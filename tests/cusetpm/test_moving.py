@@ -150,6 +150,18 @@ def test_it_can_come_back_and_no_old_bundle_is_taken(here: Place, there: Place) 
         place.good()
 
 
+def test_it_comes_back_under_another_name_and_is_not_there_under_the_old_one(
+        here: Place, there: Place) -> None:
+    there.receive(here.export(there))
+    there.auth("one", "1", "2")
+    bundle = there.export(here)
+    for name in "other", "another":  # A bundle whose vTPM was not used since can be received again.
+        assert here.receive(bundle, name) == name
+        here.good()
+        assert sorted(home.name for home in (here.path / "guests").iterdir()) == sorted(["first", name])
+    here.auth("another", "2", "3")
+
+
 def test_what_was_removed_where_it_arrived_does_not_arrive_again(here: Place, there: Place) -> None:
     bundle = here.export(there)
     there.receive(bundle)
