@@ -115,7 +115,7 @@ def initialise(path: Path, settings: Settings) -> None:
 
     fresh = not (path / "format").exists()
     with closing(StateDirectory(path)) as state:
-        if state.manager.exists():
+        if _is_manager(state.manager):
             raise StateError(f"{path}: there is a manager already")
         write_settings(path, settings)
         state.keep()
@@ -129,6 +129,18 @@ def initialise(path: Path, settings: Settings) -> None:
         with suppress(OSError):
             path.rmdir()
         raise
+
+
+def _is_manager(store: Path) -> bool:
+    """Tell whether there is a manager's store that was completed, or a file that is not known to be none."""
+    from manager.model import ROOT
+    from manager.store import copied
+
+    try:
+        with copied(store) as found:
+            return found is not None and bool(found.keys(ROOT))
+    except StateError:
+        return True
 
 
 @contextmanager

@@ -59,6 +59,8 @@ class StateDirectory:
         self._lock = -1
         self._made = _make_directories(path)
         try:
+            for each in self._made:
+                sync_directory(each.parent)
             self._check_format()
             self._take()
             if not self._check_format():

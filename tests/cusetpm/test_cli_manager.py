@@ -6,8 +6,10 @@ The whole of it is told in docs/manager.md, which `tests/integration/test_story.
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +157,19 @@ def test_a_wrong_setting_leaves_nothing(tmp_path: Path) -> None:
     assert refused(tmp_path / "s", "init", "--driver", f"swtpm:{tmp_path}/none").startswith(
         f"cusetpm: swtpm:{tmp_path}/none: No such file or directory")
     assert not (tmp_path / "s").exists()
+
+
+def test_an_init_that_was_cut_short_is_done_again(tmp_path: Path) -> None:
+    """There are settings, and a store that is not complete."""
+    place = tmp_path / "s"
+    run("manager", "--state-dir", place, "init", "--pcrs", "0-7,12")
+    with closing(sqlite3.connect(place / "manager.db")) as db:
+        db.executescript("DELETE FROM seal; DELETE FROM mark; DELETE FROM grp")
+    run("manager", "--state-dir", place, "init", "--pcrs", "0-7,10")
+    assert ask(place, "show")["pcrs"] == "0-7,10"
+    assert "there is a manager already" in refused(place, "init")
+    (place / "manager.db").write_bytes(b"x" * 9000)
+    assert "there is a manager already" in refused(place, "init")
 
 
 def test_a_chip_that_does_not_obey_leaves_nothing(tmp_path: Path) -> None:
