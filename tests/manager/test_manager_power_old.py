@@ -25,7 +25,7 @@ from tests.support.powercut import HOWS, Cut, Recording, cuts, image, ram, recor
 
 FORMAT_1 = json.loads((Path(__file__).resolve().parents[1] / "vectors" / "manager-1.json").read_text())
 NEW = UUID(int=0xE)
-MOST = 200
+MOST = 100
 
 
 @pytest.fixture

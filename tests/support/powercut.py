@@ -106,14 +106,12 @@ def image(recording: Recording, cut: Cut, target: Path, rng: random.Random) -> s
 
 
 def cuts(recording: Recording, rng: random.Random, most: int, hows: Sequence[str] = HOWS) -> list[Cut]:
-    """Return every cut of *recording*, or *most* of them: each moment at least once if there are so many."""
-    moments = list(range(len(recording.events) + 1))
-    found = [Cut(n, how) for n in moments for how in hows]
-    if len(found) > most:
-        rest = [Cut(n, rng.choice(hows)) for n in moments]
-        others = sorted(set(found) - set(rest))
-        found = rng.sample(rest, most) if len(rest) > most else rest + rng.sample(others, most - len(rest))
-    return sorted(found)
+    """Return *most* cuts of *recording* at most: the first, the last, and then one at each moment."""
+    last = len(recording.events)
+    moments = [0, last, *rng.sample(range(1, last), last - 1)]
+    found = [Cut(n, rng.choice(hows)) for n in moments][:most]
+    others = sorted({Cut(n, how) for n in moments for how in hows} - set(found))
+    return sorted(found + rng.sample(others, min(len(others), most - len(found))))
 
 
 @contextmanager
