@@ -3,8 +3,8 @@
     file    magic[12] "cusetpm run\\0", UINT16 version, then nonce[12], ciphertext, tag[16]
 
 It is encrypted under a key that is derived from that of the vTPM's durable record, and bound to its number
-and digest.  So it is of no use any more once another record is the truth: a vTPM that was used since does not
-go back.
+and digest.  So it is of no use any more once another record is the truth: a vTPM that has saved anything
+since does not go back.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 from hwtpm.crypto import aead, hashes, ids
 from hwtpm.crypto.errors import AuthenticationFailed
 from hwtpm.errors import StateError
-from hwtpm.slots import write_whole
+from hwtpm.slots import sync_directory, write_whole
 
 _HEAD: Final = Struct(">12sH")
 _MAGIC: Final = b"cusetpm run\0"
@@ -60,8 +60,13 @@ class Suspended:
             return None
 
     def remove(self) -> None:
-        """There is no file.  OSError from the file system."""
-        self.path.unlink(missing_ok=True)
+        """There is no file, durably.  OSError from the file system."""
+        try:
+            self.path.unlink()
+        except FileNotFoundError:
+            return
+        # A vTPM that went on without saving anything would go back if power brought the file back.
+        sync_directory(self.path.parent)
 
     def _derived(self, record: bytes) -> tuple[bytes, bytes]:
         return hashes.hmac(ids.SHA256, record[-32:], b"running"), self._identity + record[:-32]

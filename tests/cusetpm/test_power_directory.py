@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from cusetpm import cli
-from tests.support.directories import SCENARIOS
+from tests.support.cut_short import SCENARIOS
 from tests.support.powercut import Recording, cuts, image, ram, recorded
 
 MOST: Final = {"2.0": 50, "1.2": 20}
