@@ -5,6 +5,9 @@
     BACKUP/guests/NAME/     uuid, state.0 and state.1, one of them as new as the store knows, tcsd.data
     BACKUP/manager.toml     the settings, if there are any; for a directory that has none
 
+While one is put back, DIR/restoring names the directory that gets what was there, and then how far that is
+(_COPYING, _ACCEPTING).
+
 The chip is not in it: a store is of use with its chip only, and only until a key is destroyed after the
 backup was made.  To put one back is to accept a roll-back; what was there before is kept beside it.
 

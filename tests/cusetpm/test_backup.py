@@ -226,6 +226,27 @@ def test_a_restoration_cut_short_is_seen_and_done_again(
     owners(tmp_path / "state", one="1" if done else "2")
 
 
+def test_a_restoration_that_the_chip_has_not_counted_is_to_be_done_once_more(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows then what the chip takes for the newest store, so nothing is put back."""
+    with closing(System(tmp_path / "state")) as system:
+        device = guest(system, "one")
+        change(device, "", "1")
+        backup(system, tmp_path / "backup")
+        change(device, "1", "2")
+    with monkeypatch.context() as patch:
+        def gone(self: System) -> None:
+            raise StateError("the chip is gone")
+
+        patch.setattr(System, "release", gone)
+        with pytest.raises(StateError, match="the chip is gone"):
+            restore(tmp_path / "state", tmp_path / "backup")
+    with pytest.raises(StateError, match=r"a backup was being put back .*; restore it once more"):
+        System(tmp_path / "state")
+    restore(tmp_path / "state", tmp_path / "backup")
+    owners(tmp_path / "state", one="1")
+
+
 def test_what_a_backup_that_was_killed_has_left_is_in_nobodys_way(tmp_path: Path, system: System) -> None:
     change(guest(system, "one"), "", "1")
     left = tmp_path / f".backup.{os.getpid()}"  # After the next boot, a process can have that number again.
