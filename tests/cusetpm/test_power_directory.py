@@ -19,7 +19,7 @@ from cusetpm import cli
 from tests.support.cut_short import SCENARIOS
 from tests.support.powercut import Recording, cuts, image, ram, recorded
 
-MOST: Final = {"2.0": 50, "1.2": 20}
+MOST: Final = {"2.0": 42, "1.2": 16}
 """How many cuts of each are tried: a chip that is a TPM 1.2 starts slower."""
 KILLS: Final = 6
 
