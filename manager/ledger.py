@@ -90,25 +90,27 @@ class Ledger:
             with self._chip.conversation(self.parent) as chip:
                 self._reconcile(chip, self.store)
 
+    @property
+    def due(self) -> bool:
+        """Tell whether the next change is to be counted at once, or the store is in doubt."""
+        return (self._in_doubt or self._burn or self._counted is None
+                or self._now() - self._counted >= self._interval)
+
     def begin(self, *, at_once: bool) -> Change:
         """Return a change for `commit`; the chip counts it *at_once*, or with those of the next interval."""
         self.settle()
         if self._burn:
             self._advance({})
-        counted = at_once or self._counted is None or self._now() - self._counted >= self._interval
-        return self._change(self._epoch + counted)
+        return self._change(self._epoch + (at_once or self.due))
 
-    def commit(self, change: Change, *, durable: bool = True) -> None:
-        """*change* is durable, and counted as it was begun to be.
-
-        One that is not *durable* is so with the next that is, or is counted: until then, power may take it.
-        """
+    def commit(self, change: Change) -> None:
+        """*change* is durable, and counted as it was begun to be."""
         if change.destroys:
             self._replace_mask(change)
         elif change.epoch > self._epoch:
             self._advance(change.changes)
         else:
-            self._commit(change.epoch, change.changes, durable)
+            self._commit(change.epoch, change.changes)
             self._in_doubt, self._uncounted = False, True
         change.done()
 
@@ -122,10 +124,13 @@ class Ledger:
             self.settle()
             self._advance({})
 
-    def close(self, failed: Callable[[Exception], None] | None) -> None:
-        """All is counted, if the chip can, and the store is one file; *failed* or the log hear if not."""
+    def close(self, count: Callable[[], None], failed: Callable[[Exception], None] | None) -> None:
+        """All is counted by *count*, if the chip can, and the store is one file.
+
+        *failed* or the log hear if not.
+        """
         try:
-            self.count()
+            count()
         except (StateError, TpmError, ProtocolError, OSError) as error:
             if failed is not None:
                 failed(error)
@@ -331,17 +336,16 @@ class Ledger:
         self._in_doubt = self._burn = self._uncounted = False
         self._counted = self._now()
 
-    def _commit(self, epoch: int, changes: Changes, durable: bool = True) -> None:
-        """*epoch*, with *changes*, is *durable*; in doubt until the caller knows."""
+    def _commit(self, epoch: int, changes: Changes) -> None:
+        """*epoch*, with *changes*, is durable; in doubt until the caller knows."""
         digest = self.root.with_changes(self.book.digest, self.book.rows, changes)
-        self._store(self.root.mark(epoch, digest, nonce(self._entropy)), changes, durable=durable)
+        self._store(self.root.mark(epoch, digest, nonce(self._entropy)), changes)
         self.book.apply(changes, digest)
 
-    def _store(self, mark: Mark, changes: Changes, identity: Identity | None = None,
-               durable: bool = True) -> None:
+    def _store(self, mark: Mark, changes: Changes, identity: Identity | None = None) -> None:
         self._in_doubt = True
         try:
-            self.store.commit(mark, changes, identity, durable)
+            self.store.commit(mark, changes, identity)
         except BaseException:
             # What a failed commit wrote may be complete in somebody's copy of the WAL.  An empty epoch in its
             # place makes that copy an old one.

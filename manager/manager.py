@@ -15,7 +15,7 @@ from manager.change import Change
 from manager.check import check
 from manager.keys import KEY_SIZE
 from manager.ledger import Ledger
-from manager.model import ADMIN, DEFAULT_PCRS, MOVED, Group, SealedKey, Vtpm
+from manager.model import ADMIN, DEFAULT_PCRS, MOVED, Group, SealedKey, Vtpm, vtpm_place
 from manager.sealing import SealingChip
 
 
@@ -63,6 +63,8 @@ class Manager:
         self._chip = chip
         self._lock = Lock()
         self._waiting: deque[_Save] = deque()
+        self._put_off: dict[UUID, bytes] = {}  # what vTPMs have saved since the store was changed last
+        self._unsure: Change | None = None  # a change with all of that, whose commit has failed
         self._ledger = Ledger(store_path, chip, entropy, pcrs, now, interval, scratch,
                               accept_rollback, recovered)
         self.new = self._ledger.new
@@ -81,7 +83,7 @@ class Manager:
         """*hash_key* is what the vTPM *uuid* gets back from now on, after any crash.
 
         If its key, the last 32 octets, is the one before, it is durable with the next change or the next
-        `count` only: a loss of power can bring back the one before it until then, under the same key.
+        `count` only: a crash can bring back the one before it until then, under the same key.
         Raises StateError, TpmError, ProtocolError or OSError when it could not be made sure of; a later
         `load_hash_key` tells which of the two, the old or the new, it is then for good.  Of the StateErrors,
         NoVtpm says that nobody has made this vTPM, Moved that it is another manager's, Closed that its
@@ -99,18 +101,21 @@ class Manager:
         """All saves that wait have been made, in one transaction."""
         batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
-            change = self._ledger.begin(at_once=False)
-            new_key = False
+            at_once = self._ledger.due
+            change: Change | None = None
             for save in batch:
                 try:
+                    if change is None and not at_once and self._can_wait(save):
+                        self._put_off[save.uuid] = save.hash_key
+                        continue
+                    change = change or self._begin(at_once=False)
                     vtpm = self._saving(change, save.uuid)
-                    new_key |= vtpm.hash_key[-KEY_SIZE:] != save.hash_key[-KEY_SIZE:]
                     vtpm.hash_key = save.hash_key
                     change.put_vtpm(save.uuid, vtpm)
                 except (StateError, TpmError, ProtocolError, OSError) as error:
                     save.error = error  # That is no reason for the others to fail.
-            if change.changes:
-                self._ledger.commit(change, durable=new_key)
+            if change is not None and change.changes:
+                self._commit(change)
             self.saves += sum(save.error is None for save in batch)
         except BaseException as error:
             for save in batch:
@@ -121,9 +126,46 @@ class Manager:
     def load_hash_key(self, uuid: UUID) -> bytes | None:
         """Return what `save_hash_key` was given last for *uuid*, None if never; raises as that does."""
         with self._reading() as book:
+            if uuid in self._put_off:
+                return self._put_off[uuid]
             if uuid not in book.rows.vtpms:
                 return None
             return self._usable(uuid, book.vtpm(uuid)).hash_key or None
+
+    def _can_wait(self, save: _Save) -> bool:
+        """Tell whether nobody needs *save*'s part to be in the store before the next change of it."""
+        before = self._put_off.get(save.uuid)
+        if before is None:
+            book = self._ledger.book
+            if save.uuid not in book.rows.vtpms:
+                return False
+            before = self._usable(save.uuid, book.vtpm(save.uuid)).hash_key
+        return before[-KEY_SIZE:] == save.hash_key[-KEY_SIZE:]
+
+    def _begin(self, *, at_once: bool) -> Change:
+        """Return a change that has all that was put off."""
+        self._settle()
+        change = self._ledger.begin(at_once=at_once)
+        for uuid, hash_key in self._put_off.items():
+            vtpm = change.vtpm(uuid)
+            vtpm.hash_key = hash_key
+            change.put_vtpm(uuid, vtpm)
+        return change
+
+    def _commit(self, change: Change) -> None:
+        self._unsure = change
+        self._ledger.commit(change)
+        self._put_off.clear()
+        self._unsure = None
+
+    def _settle(self) -> None:
+        """What the store holds is known, and what was put off is not in it."""
+        self._ledger.settle()
+        if self._unsure is not None:
+            rows, changes = self._ledger.book.rows.vtpms, self._unsure.changes
+            if all(rows.get(uuid) == changes.get(vtpm_place(uuid)) for uuid in self._put_off):
+                self._put_off.clear()
+            self._unsure = None
 
     def _saving(self, change: Change, uuid: UUID) -> Vtpm:
         """Return the vTPM *uuid*, which may be a new one, as it is before it saves."""
@@ -148,9 +190,9 @@ class Manager:
         short.  Raises as `save_hash_key` does.
         """
         with self._lock:
-            change = self._ledger.begin(at_once=True)
+            change = self._begin(at_once=True)
             yield change
-            self._ledger.commit(change)
+            self._commit(change)
 
     def groups(self) -> list[int]:
         """Return the numbers of the groups, in the order of their creation: the first is always 0."""
@@ -200,12 +242,14 @@ class Manager:
     def vtpm(self, uuid: UUID) -> Vtpm:
         """Return the vTPM *uuid*; NoVtpm, a StateError, without one, and Closed when its group is."""
         with self._reading() as book:
-            return book.vtpm(uuid)
+            vtpm = book.vtpm(uuid)
+            vtpm.hash_key = self._put_off.get(uuid, vtpm.hash_key)
+            return vtpm
 
     def check(self) -> list[str]:
         """Return a line for everything in the store, as it is in its file, that is damaged; none is good."""
         with self._lock:
-            self._ledger.settle()
+            self._settle()
             return check(self._ledger.store, self._chip)
 
     def backup(self, target: Path, beside: Callable[[Book], None]) -> None:
@@ -214,6 +258,8 @@ class Manager:
         While nothing can change *beside* is called with them, for what has to go with it.
         """
         with self._reading() as book:
+            if self._put_off:
+                self._commit(self._begin(at_once=False))
             self._ledger.store.backup(target)
             beside(book)
 
@@ -236,6 +282,12 @@ class Manager:
         To be called an interval after a save at the latest.  Raises as `save_hash_key` does.
         """
         with self._lock:
+            self._count()
+
+    def _count(self) -> None:
+        if self._put_off:
+            self._commit(self._begin(at_once=True))
+        else:
             self._ledger.count()
 
     def close(self, failed: Callable[[Exception], None] | None = None) -> None:
@@ -246,10 +298,10 @@ class Manager:
         """
         with self._lock:
             if not self._held:
-                self._ledger.close(failed)
+                self._ledger.close(self._count, failed)
 
     @contextmanager
     def _reading(self) -> Iterator[Book]:
         with self._lock:
-            self._ledger.settle()
+            self._settle()
             yield self._ledger.book

@@ -61,7 +61,6 @@ class Store:
     """
 
     old = False
-    _durable: bool | None = None  # Each transaction is flushed by itself; None as SQLite has it.
 
     def __init__(self, path: Path) -> None:
         _make(path)
@@ -153,14 +152,12 @@ class Store:
             rows[uuid] = _number(epoch), _octets(sealed)
         return Mark(_number(found[0]), _octets(found[1])), rows
 
-    def commit(self, mark: Mark, changes: Changes, identity: Identity | None = None,
-               durable: bool = True) -> None:
+    def commit(self, mark: Mark, changes: Changes, identity: Identity | None = None) -> None:
         """*mark* is the store's mark, and the rows are as *changes* say, durably and all at once.
 
-        The mask is that of *identity*, if that is given.  What is not *durable* yet is so, as a whole, with
-        the next transaction that is; only a loss of power can undo it until then.
+        The mask is that of *identity*, if that is given.
         """
-        with self._transaction(durable):
+        with self._transaction():
             if identity is not None:
                 self._db.execute("UPDATE identity SET mask = ?", (identity.mask,))
             for place, row in changes.items():
@@ -228,6 +225,7 @@ class Store:
                              f"{VERSION})")
         self.old = version == _OLD_VERSION
         db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         if new:
             with self._transaction():
@@ -244,11 +242,8 @@ class Store:
         return found[0] if found else None
 
     @contextmanager
-    def _transaction(self, durable: bool = True) -> Iterator[None]:
+    def _transaction(self) -> Iterator[None]:
         with _translated():
-            if durable is not self._durable:
-                self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                self._durable = durable
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield

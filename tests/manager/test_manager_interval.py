@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from hwtpm.errors import StateError
 from hwtpm.tpm2.types.constants import TPM_CC_NV_Increment
+from manager.book import Moved, NoVtpm
 from manager.manager import Manager
+from manager.model import MOVED, Vtpm
 from tests.manager.chips import BrokenChip, OwnChip
 from tests.support.powercut import Cut, Recording, image, recorded
 
@@ -162,7 +165,7 @@ def test_a_new_key_survives_a_loss_of_power_and_so_does_all_that_was_counted(
         opened.count()
         recording.ack("counted")
         power_fails(opened)
-    # The first of the interval, and the new key; the others in between cost no flush.
+    # The first of the interval, and the new key; the others in between do not touch the disk.
     assert [now > then for then, now in pairwise(flushes)] == [
         False, False, False, True, False]
     for n in range(len(recording.events) + 1):
@@ -177,3 +180,106 @@ def test_a_new_key_survives_a_loss_of_power_and_so_does_all_that_was_counted(
             assert max(numbers) >= least
             assert (found[B] or b"")[32:] == (new if numbers[1] == 5 else key)
             shutil.rmtree(place)
+
+
+KEY = b"k" * 32
+
+
+def kept(number: int, key: bytes = KEY) -> bytes:
+    return bytes([number]) * 32 + key
+
+
+@pytest.fixture
+def put_off(path: Path, chip: OwnChip) -> Iterator[Manager]:
+    """A manager with a save of A that its store does not have yet, the second of two."""
+    opened = manager(path, chip, Clock())
+    for number in 1, 2:
+        opened.save_hash_key(A, kept(number))
+    assert stored(opened, A) == kept(1)
+    yield opened
+    opened.close()
+
+
+def stored(opened: Manager, uuid: UUID) -> bytes:
+    return opened._ledger.book.vtpm(uuid).hash_key
+
+
+def test_what_was_put_off_is_what_a_vtpm_gets_back(put_off: Manager) -> None:
+    assert put_off.load_hash_key(A) == kept(2)
+    assert put_off.vtpm(A).hash_key == kept(2)
+    assert put_off.saves == 2
+
+
+@pytest.mark.parametrize("what", ["count", "change", "new key", "backup", "close"])
+def test_what_was_put_off_is_stored_with_what_comes_next(
+        put_off: Manager, path: Path, chip: OwnChip, tmp_path: Path, what: str) -> None:
+    if what == "count":
+        put_off.count()
+    elif what == "change":
+        with put_off.change() as change:
+            assert change.vtpm(A).hash_key == kept(2)
+            change.put_vtpm(B, Vtpm())
+    elif what == "new key":
+        put_off.save_hash_key(B, kept(3, b"b" * 32))
+    elif what == "backup":
+        put_off.backup(tmp_path / "copy.db", lambda book: None)
+    else:
+        put_off.close()
+    if what != "close":
+        assert stored(put_off, A) == kept(2)
+        power_fails(put_off)
+    with closing(manager(path, chip, Clock())) as again:
+        assert again.load_hash_key(A) == kept(2)
+
+
+def test_what_was_put_off_of_a_vtpm_that_is_removed_is_forgotten(put_off: Manager) -> None:
+    with put_off.change() as change:
+        change.remove_vtpm(A)
+    assert put_off.load_hash_key(A) is None
+    put_off.count()
+    assert put_off.find(A) is None
+
+
+def test_a_change_that_is_not_made_leaves_what_was_put_off(put_off: Manager) -> None:
+    def remove() -> None:
+        with put_off.change() as change:
+            change.remove_vtpm(A)
+            change.remove_vtpm(B)
+
+    with pytest.raises(NoVtpm):
+        remove()
+    assert put_off.load_hash_key(A) == kept(2)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_after_a_commit_that_failed_the_store_says_whether_it_has_what_was_put_off(
+        put_off: Manager, path: Path, chip: OwnChip, monkeypatch: pytest.MonkeyPatch, made: bool) -> None:
+    """If it has, a save of that transaction must not be covered by an older one that was put off before."""
+    real = put_off._ledger.store.commit
+
+    def fail(*what: Any) -> None:
+        if made:
+            real(*what)
+        raise StateError("SQLite: disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(put_off._ledger.store, "commit", fail)
+        with pytest.raises(StateError):
+            put_off.save_hash_key(A, kept(3, b"n" * 32))
+    wanted = kept(3, b"n" * 32) if made else kept(2)
+    assert put_off.load_hash_key(A) == wanted
+    put_off.count()
+    power_fails(put_off)
+    with closing(manager(path, chip, Clock())) as again:
+        assert again.load_hash_key(A) == wanted
+
+
+def test_a_moved_vtpm_saves_nothing_whatever_its_key_is(put_off: Manager) -> None:
+    with put_off.change() as change:
+        vtpm = change.vtpm(A)
+        vtpm.flags |= MOVED
+        change.put_vtpm(A, vtpm)
+    with pytest.raises(Moved):
+        put_off.save_hash_key(A, kept(3))
+    with pytest.raises(Moved):
+        put_off.load_hash_key(A)
