@@ -106,9 +106,14 @@ def image(recording: Recording, cut: Cut, target: Path, rng: random.Random) -> s
 
 
 def cuts(recording: Recording, rng: random.Random, most: int, hows: Sequence[str] = HOWS) -> list[Cut]:
-    """Return *most* cuts of *recording* at most: the first, the last, and then one at each moment."""
+    """Return *most* cuts of *recording* at most: one at each moment, as far as that goes.
+
+    The first and the last are among them, and those after which something was acknowledged: each outcome that
+    lasts is seen.
+    """
     last = len(recording.events)
-    moments = [0, last, *rng.sample(range(1, last), last - 1)]
+    first = {0, last, *(n for n, event in enumerate(recording.events, 1) if event.kind == "ack")}
+    moments = [*sorted(first), *rng.sample(sorted(set(range(last)) - first), last + 1 - len(first))]
     found = [Cut(n, rng.choice(hows)) for n in moments][:most]
     others = sorted({Cut(n, how) for n in moments for how in hows} - set(found))
     return sorted(found + rng.sample(others, min(len(others), most - len(found))))
