@@ -18,11 +18,10 @@ from cusetpm import backup as backups
 from cusetpm import questions
 from cusetpm.backup import backup, check, damages, restore
 from cusetpm.daemon import Device, System
-from hwtpm.client import Client, Password
 from hwtpm.errors import StateError, TpmError
-from hwtpm.tpm2.requests.hierarchy import HierarchyChangeAuth
-from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from manager.store import Store
+from tests.support.directories import change
+from tests.support.directories import start as guest
 
 
 @pytest.fixture(params=["2.0", "1.2"])
@@ -34,18 +33,6 @@ def family(request: pytest.FixtureRequest) -> str:
 def system(tmp_path: Path, family: str) -> Iterator[System]:
     with closing(System(tmp_path / "state", chip=family)) as made:
         yield made
-
-
-def guest(system: System, name: str) -> Device:
-    device = system.add_guest(name)
-    device.start_up("clear")
-    return device
-
-
-def change(device: Device, old: str, new: str) -> None:
-    """Change the owner's authorization value from *old* to *new*."""
-    Client(device.execute, os.urandom).run(
-        HierarchyChangeAuth(TPM_RH_OWNER, new.encode()), Password(old.encode()))
 
 
 def has(device: Device, auth: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import closing
@@ -12,14 +11,13 @@ import pytest
 
 from cusetpm import moving
 from cusetpm.backup import backup, check, restore
-from cusetpm.daemon import Device, System
-from hwtpm.client import Client, Password
+from cusetpm.daemon import System
 from hwtpm.errors import StateError
-from hwtpm.tpm2.requests.hierarchy import HierarchyChangeAuth
-from hwtpm.tpm2.types.handles import TPM_RH_OWNER
 from manager.manager import Manager
 from manager.model import ADMIN, MOVED
 from manager.moving import address
+from tests.support.directories import change
+from tests.support.directories import start as guest
 
 
 class Place:
@@ -59,17 +57,6 @@ class Place:
 def release(system: System) -> None:
     system.manager.release()
     system.chip.release()
-
-
-def guest(system: System, name: str) -> Device:
-    device = system.add_guest(name)
-    device.start_up("clear")
-    return device
-
-
-def change(device: Device, old: str, new: str) -> None:
-    Client(device.execute, os.urandom).run(
-        HierarchyChangeAuth(TPM_RH_OWNER, new.encode()), Password(old.encode()))
 
 
 @pytest.fixture
