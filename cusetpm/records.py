@@ -6,8 +6,8 @@
 A record is AES-256-GCM with magic, number and the vTPM's UUID as associated data.  Numbers grow with every
 record.  The key is the same from record to record, until something is destroyed that older ones hold.
 
-The manager keeps the last part for the vTPM.  It may have lost what it was told last when power went, but
-never a key: so a record that this key opens and whose number is higher was completed later, and is the truth.
+The manager keeps the last part for the vTPM.  In a crash it may lose what it was told last, but never a key:
+so a record that this key opens and whose number is higher was completed later, and is the truth.
 One with a lower number is an old copy that somebody has put back.
 
 Records of before had no number: nonce[12], ciphertext, tag[16], each with a key of its own; kept was the
@@ -62,7 +62,7 @@ def seal(snapshot: bytes, slot: int, number: int, key: bytes, uuid: UUID) -> tup
     """Return the record of *snapshot*, and its octets for the file of *slot*."""
     head = _HEAD.pack(_MAGIC, number)
     octets = head + aead.seal(key, os.urandom(aead.NONCE_SIZE), snapshot, head + uuid.bytes)
-    return Record(slot, _KEPT.pack(number, sha256(octets).digest()[:20], key), snapshot), octets
+    return Record(slot, _kept(octets, number, key), snapshot), octets
 
 
 def truth(slots: Slots, known: bytes, uuid: UUID, *, accept: bool = False) -> Record | None:
@@ -109,6 +109,10 @@ def accepted(slots: Slots, known: bytes, uuid: UUID) -> tuple[Record, bytes] | N
     return seal(record.snapshot, 1 - record.slot, _number(known) + 1, record.key, uuid)
 
 
+def _kept(octets: bytes, number: int, key: bytes) -> bytes:
+    return _KEPT.pack(number, sha256(octets).digest()[:20], key)
+
+
 def _number(kept: bytes) -> int:
     return int.from_bytes(kept[:8], "big") if len(kept) == _KEPT.size else 0
 
@@ -124,7 +128,7 @@ def _opened(slots: Slots, slot: int, octets: bytes, known: bytes, uuid: UUID) ->
         head, key = octets[: _HEAD.size], known[-aead.KEY_SIZE :]
         if len(head) < _HEAD.size or not head.startswith(_MAGIC):
             return None
-        kept = _KEPT.pack(_HEAD.unpack(head)[1], sha256(octets).digest()[:20], key)
+        kept = _kept(octets, _HEAD.unpack(head)[1], key)
     try:
         return Record(slot, kept, aead.open(key, octets[len(head) :], head + uuid.bytes))
     except AuthenticationFailed:
