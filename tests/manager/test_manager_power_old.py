@@ -8,7 +8,7 @@ import os
 import random
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from uuid import UUID
@@ -41,6 +41,16 @@ def own_chip(path: Path, family: str) -> OwnChip:
     return made
 
 
+def after(recording: Recording, wanted: list[Cut],
+          rng: random.Random) -> Iterator[tuple[Cut, set[str], Path]]:
+    """Give each cut, what was acknowledged by then, and the store that is left; its chip is beside it."""
+    with ram() as memory:
+        for cut in wanted:
+            told = image(recording, cut, memory / "disk", rng)
+            yield cut, told, memory / "disk" / "manager.db"
+            shutil.rmtree(memory / "disk")
+
+
 def test_a_store_whose_making_was_cut_short_is_made(
         tmp_path: Path, rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of SQLite's first page any part can be missing, until its journal is gone."""
@@ -51,15 +61,11 @@ def test_a_store_whose_making_was_cut_short_is_made(
         pass
     wanted = [Cut(n, how) for n in range(len(recording.events) + 1) for how in (*HOWS, *["some"] * 16)]
     torn = 0
-    with ram() as memory:
-        for cut in wanted:
-            image(recording, cut, memory / "disk", rng)
-            path = memory / "disk" / "manager.db"
-            torn += path.exists() and path.stat().st_size > 0 and not path.read_bytes()[:512].strip(b"\0")
-            with closing(Store(path)) as store:
-                assert store.identity() is None
-                assert store.keys(0) == []
-            shutil.rmtree(memory / "disk")
+    for _, _, path in after(recording, wanted, rng):
+        torn += path.exists() and path.stat().st_size > 0 and not path.read_bytes()[:512].strip(b"\0")
+        with closing(Store(path)) as store:
+            assert store.identity() is None
+            assert store.keys(0) == []
     print(f"{len(recording.events)} events, {len(wanted)} cuts, {torn} first pages without a beginning")
     assert torn > 0
 
@@ -89,33 +95,29 @@ def test_a_store_of_format_1_is_of_one_format_or_the_other(
         recording.ack("its chip has a mask")
     assert before
     wanted, old, more = cuts(recording, rng, MOST), 0, 0
-    with ram() as memory:
-        for cut in wanted:
-            told = image(recording, cut, memory / "disk", rng)
-            path = memory / "disk" / "manager.db"
-            with closing(own_chip(memory / "disk" / "chip", family)) as chip:
-                with closing(Manager(path, chip.sealing, os.urandom, held=True)) as opened:
-                    is_old = opened._ledger._old
-                    assert not (is_old and told)
-                    old += is_old
-                    opened.release()
-                    found = vtpms(opened)
-                    new = found.pop(NEW, None)
-                    assert found == before
-                    assert new in (None, b"n" * 64)
-                    if "its chip has a mask" in told:
-                        assert new is None
-                    elif "used" in told:
-                        more += new is None
-                    else:
-                        more += new is not None
-                    assert opened.check() == []
-                    with opened.change() as change:
-                        change.remove_vtpm(next(iter(before)))
-                with closing(manager(path, chip)) as opened:
-                    assert vtpms(opened).keys() <= {*list(before)[1:], NEW}
-                assert (len(chip.counters()), len(chip.areas())) == (1, 1)
-            shutil.rmtree(memory / "disk")
+    for _, told, path in after(recording, wanted, rng):
+        with closing(own_chip(path.with_name("chip"), family)) as chip:
+            with closing(Manager(path, chip.sealing, os.urandom, held=True)) as opened:
+                is_old = opened._ledger._old
+                assert not (is_old and told)
+                old += is_old
+                opened.release()
+                found = vtpms(opened)
+                new = found.pop(NEW, None)
+                assert found == before
+                assert new in (None, b"n" * 64)
+                if "its chip has a mask" in told:
+                    assert new is None
+                elif "used" in told:
+                    more += new is None
+                else:
+                    more += new is not None
+                assert opened.check() == []
+                with opened.change() as change:
+                    change.remove_vtpm(next(iter(before)))
+            with closing(manager(path, chip)) as opened:
+                assert vtpms(opened).keys() <= {*list(before)[1:], NEW}
+            assert (len(chip.counters()), len(chip.areas())) == (1, 1)
     print(f"{len(recording.events)} events, {len(wanted)} cuts, {old} stores of format 1, {more} changes "
           f"that nobody was told of")
     assert old > 0
@@ -172,29 +174,25 @@ def test_what_was_put_back_is_accepted_as_a_whole_or_still_refused(
         opened.save_hash_key(NEW, b"n" * 64)
         recording.ack("used")
     wanted, still, more = cuts(recording, rng, MOST), 0, 0
-    with ram() as memory:
-        for cut in wanted:
-            told = image(recording, cut, memory / "disk", rng)
-            path = memory / "disk" / "manager.db"
-            with closing(own_chip(memory / "disk" / "chip", family)) as chip:
-                refused = why_refused(path, chip)
-                assert not refused or not told, f"{cut}: it was accepted, and is refused: {refused}"
-                assert not refused or "an old copy of the" in refused
-                still += bool(refused)
-                more += not refused and not told
-                with closing(Manager(path, chip.sealing, os.urandom, accept_rollback=True)) as opened:
-                    assert [opened.load_hash_key(uuid) for uuid in (A, B)] == [kept, kept]
-                    assert "used" not in told or opened.load_hash_key(NEW) == b"n" * 64
-                    assert opened.check() == []
-                    opened.save_hash_key(NEW, b"m" * 64)
-                manager(path, chip).close()
-                # What was the newest before is an old copy now, whatever the chip has counted by then.
-                for each in path.parent.glob("manager.db*"):
-                    each.unlink()
-                shutil.copy(newest, path)
-                assert "old copy of the" in why_refused(path, chip)
-                assert (len(chip.counters()), len(chip.areas())) == (1, 1)
-            shutil.rmtree(memory / "disk")
+    for cut, told, path in after(recording, wanted, rng):
+        with closing(own_chip(path.with_name("chip"), family)) as chip:
+            refused = why_refused(path, chip)
+            assert not refused or not told, f"{cut}: it was accepted, and is refused: {refused}"
+            assert not refused or "an old copy of the" in refused
+            still += bool(refused)
+            more += not refused and not told
+            with closing(Manager(path, chip.sealing, os.urandom, accept_rollback=True)) as opened:
+                assert [opened.load_hash_key(uuid) for uuid in (A, B)] == [kept, kept]
+                assert "used" not in told or opened.load_hash_key(NEW) == b"n" * 64
+                assert opened.check() == []
+                opened.save_hash_key(NEW, b"m" * 64)
+            manager(path, chip).close()
+            # What was the newest before is an old copy now, whatever the chip has counted by then.
+            for each in path.parent.glob("manager.db*"):
+                each.unlink()
+            shutil.copy(newest, path)
+            assert "old copy of the" in why_refused(path, chip)
+            assert (len(chip.counters()), len(chip.areas())) == (1, 1)
     print(f"{len(recording.events)} events, {len(wanted)} cuts, {still} still refused, {more} accepted that "
           f"nobody was told of")
     assert still > 0
